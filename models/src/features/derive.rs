@@ -1,0 +1,77 @@
+//! Derived signals: formulas over the channels of one reading.
+
+use crate::Fleet;
+use crate::fleet::{Formula, Source};
+
+/// Fills `values[fleet.measured..]` from the measured values before them; every value may be NaN for missing.
+pub(super) fn derive(fleet: &Fleet, values: &mut [f64], scratch: &mut Vec<f64>) {
+    for (i, channel) in fleet.channels.iter().enumerate().skip(fleet.measured) {
+        if let Source::Derived(formula) = &channel.source {
+            values[i] = evaluate(formula, values, scratch);
+        }
+    }
+}
+
+fn evaluate(formula: &Formula, values: &[f64], scratch: &mut Vec<f64>) -> f64 {
+    let present = |inputs: &[usize], scratch: &mut Vec<f64>| {
+        scratch.clear();
+        scratch.extend(inputs.iter().map(|i| values[*i]).filter(|v| !v.is_nan()));
+    };
+    match formula {
+        Formula::Sum(inputs) => inputs.iter().fold(0.0, |s, i| s + values[*i]),
+        Formula::Product(inputs) => inputs.iter().fold(1.0, |p, i| p * values[*i]),
+        Formula::Ratio(a, b) => finite(values[*a] / values[*b]),
+        Formula::Spread(inputs) | Formula::Mean(inputs) | Formula::Min(inputs) | Formula::Max(inputs) | Formula::Deviation(inputs) => {
+            present(inputs, scratch);
+            of_present(formula, values[inputs[0]], scratch)
+        }
+    }
+}
+
+/// Overflow and division by zero count as missing: no infinity enters a window.
+fn finite(value: f64) -> f64 {
+    if value.is_finite() { value } else { f64::NAN }
+}
+
+fn of_present(formula: &Formula, first: f64, present: &mut [f64]) -> f64 {
+    let (Some(least), Some(most)) = (present.iter().copied().reduce(f64::min), present.iter().copied().reduce(f64::max)) else {
+        return f64::NAN;
+    };
+    match formula {
+        Formula::Min(_) => least,
+        Formula::Max(_) => most,
+        Formula::Mean(_) => present.iter().fold(0.0, |s, v| s + v) / present.len() as f64,
+        Formula::Spread(_) if present.len() > 1 => most - least,
+        Formula::Deviation(_) if present.len() > 1 => first - median(present),
+        _ => f64::NAN,
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let half = values.len() / 2;
+    if values.len() % 2 == 1 { values[half] } else { (values[half - 1] + values[half]) / 2.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formulas_with_their_edges() {
+        let v = [1.0, 4.0, f64::NAN, 10.0, 0.0];
+        let eval = |f: Formula| evaluate(&f, &v, &mut Vec::new());
+        assert_eq!(eval(Formula::Spread(vec![0, 1, 2, 3])), 9.0);
+        assert!(eval(Formula::Spread(vec![0, 2])).is_nan(), "one value has no spread");
+        assert_eq!(eval(Formula::Mean(vec![0, 1, 2, 3])), 5.0);
+        assert_eq!((eval(Formula::Min(vec![1, 3])), eval(Formula::Max(vec![1, 3]))), (4.0, 10.0));
+        assert!(eval(Formula::Max(vec![2])).is_nan());
+        assert!(eval(Formula::Sum(vec![0, 2])).is_nan(), "a sum needs all");
+        assert_eq!((eval(Formula::Sum(vec![0, 1])), eval(Formula::Product(vec![1, 3]))), (5.0, 40.0));
+        assert_eq!(eval(Formula::Ratio(1, 0)), 4.0);
+        assert!(eval(Formula::Ratio(1, 4)).is_nan(), "division by zero is missing");
+        assert_eq!(eval(Formula::Deviation(vec![3, 0, 1])), 6.0);
+        assert_eq!(eval(Formula::Deviation(vec![1, 0, 2, 3, 4])), 1.5);
+        assert!(eval(Formula::Deviation(vec![2, 0, 1])).is_nan());
+    }
+}

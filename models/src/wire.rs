@@ -1,0 +1,147 @@
+//! The wire: JSON payloads to readings and events, and back to nothing else.
+//!
+//! A reading is parsed in one pass over the bytes, straight into a row of values: a trie of the signals' JSON Pointers guides
+//! serde, what no signal claims is kept as JSON text.
+
+mod events;
+mod trie;
+mod visit;
+
+pub use events::{AckStatus, CallAck, decode_ack, decode_event};
+
+use serde::de::DeserializeSeed;
+use serde_json::value::RawValue;
+
+use crate::time::{EARLIEST_MS, LATEST_MS};
+use crate::{Fleet, Reason, Refused};
+use trie::Trie;
+
+/// One reading as decoded: the row of measured values (NaN is missing) and what no signal claimed.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// The device's clock, milliseconds since 1970 UTC.
+    pub ts: i64,
+    /// One value a measured signal, in the fleet's order, as it came (range not applied); NaN is missing.
+    pub values: Vec<f64>,
+    /// Unclaimed fields as a JSON object, empty if there are none.
+    pub extra: String,
+}
+
+/// Decodes telemetry of one fleet. Keeps its buffers: no allocation per reading once they have grown.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    trie: Trie,
+    max_clock_skew_ms: i64,
+    reading: Reading,
+    seen: Vec<bool>,
+    path: Vec<(usize, usize)>,
+}
+
+impl Decoder {
+    /// A decoder for `fleet` that refuses readings more than `max_clock_skew_ms` ahead of their arrival.
+    pub fn new(fleet: &Fleet, max_clock_skew_ms: i64) -> Self {
+        let values = vec![f64::NAN; fleet.measured];
+        Self {
+            trie: Trie::new(fleet),
+            max_clock_skew_ms,
+            reading: Reading { values, ..Reading::default() },
+            seen: vec![false; fleet.measured + 2],
+            path: Vec::new(),
+        }
+    }
+
+    /// Hands each element of `payload` (one object, or an array of objects) to `sink` with its index, good or refused.
+    /// `device` is that of the topic; `received_at` is the arrival in milliseconds since 1970 UTC.
+    pub fn telemetry(&mut self, device: &str, payload: &[u8], received_at: i64, mut sink: impl FnMut(u32, Result<&Reading, Refused>)) {
+        match payload.iter().find(|b| !b.is_ascii_whitespace()) {
+            Some(b'{') => {
+                let outcome = self.object(device, payload, received_at);
+                sink(0, outcome.map(|()| &self.reading));
+            }
+            Some(b'[') => self.array(device, payload, received_at, &mut sink),
+            _ => sink(0, Err(not_an_object(payload))),
+        }
+    }
+
+    fn array(&mut self, device: &str, payload: &[u8], received_at: i64, sink: &mut impl FnMut(u32, Result<&Reading, Refused>)) {
+        let elements: Vec<&RawValue> = match serde_json::from_slice(payload) {
+            Ok(elements) => elements,
+            Err(error) => return sink(0, Err(not_json(payload, &error))),
+        };
+        if elements.is_empty() {
+            return sink(0, Err(Refused::new(Reason::NotAnObject, "found an empty array, expected readings in it")));
+        }
+        for (idx, element) in (0u32..).zip(elements) {
+            let text = element.get().as_bytes();
+            let outcome = if text.first() == Some(&b'{') { self.object(device, text, received_at) } else { Err(not_an_object(text)) };
+            sink(idx, outcome.map(|()| &self.reading));
+        }
+    }
+
+    fn object(&mut self, device: &str, payload: &[u8], received_at: i64) -> Result<(), Refused> {
+        self.reading.values.fill(f64::NAN);
+        self.reading.extra.clear();
+        self.seen.fill(false);
+        self.path.clear();
+        let mut parse = visit::Parse {
+            trie: &self.trie,
+            device,
+            reading: &mut self.reading,
+            seen: &mut self.seen,
+            ts: None,
+            open: 0,
+            path: &mut self.path,
+            refused: None,
+        };
+        let mut json = serde_json::Deserializer::from_slice(payload);
+        let outcome = visit::NodeSeed { parse: &mut parse, node: trie::ROOT }.deserialize(&mut json).and_then(|()| json.end());
+        let (ts, refused) = (parse.ts, parse.refused.take());
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        outcome.map_err(|error| not_json(payload, &error))?;
+        let ts = ts.ok_or_else(|| Refused::new(Reason::NoTs, "found no ts, expected integer milliseconds since 1970 UTC or RFC 3339"))?;
+        self.reading.ts = check_ts(ts, received_at, self.max_clock_skew_ms)?;
+        Ok(())
+    }
+}
+
+/// `ts` if it is a time a fleet can live in and not more than `skew_ms` ahead of `received_at`.
+pub(crate) fn check_ts(ts: i64, received_at: i64, skew_ms: i64) -> Result<i64, Refused> {
+    if !(EARLIEST_MS..LATEST_MS).contains(&ts) {
+        let detail =
+            format!("ts: found {ts} ({}), expected a time from 2000 to 2199 in milliseconds since 1970 UTC", crate::time::rfc3339(ts));
+        return Err(Refused::new(Reason::TsOutOfRange, detail));
+    }
+    if ts.saturating_sub(received_at) > skew_ms {
+        let detail = format!(
+            "ts: found {} which is {} ms ahead of its arrival, expected at most {skew_ms} ms",
+            crate::time::rfc3339(ts),
+            ts - received_at
+        );
+        return Err(Refused::new(Reason::TsInFuture, detail));
+    }
+    Ok(ts)
+}
+
+pub(crate) fn not_json(payload: &[u8], error: &serde_json::Error) -> Refused {
+    if let Err(utf8) = std::str::from_utf8(payload) {
+        return Refused::new(
+            Reason::InvalidUtf8,
+            format!("byte {}: found a byte that is not UTF-8, expected JSON in UTF-8", utf8.valid_up_to()),
+        );
+    }
+    Refused::new(Reason::NotJson, format!("{error}; expected a JSON object (NaN and Infinity are no JSON: send null for a missing value)"))
+}
+
+fn not_an_object(payload: &[u8]) -> Refused {
+    if std::str::from_utf8(payload).is_err() || serde_json::from_slice::<serde::de::IgnoredAny>(payload).is_err() {
+        let error = serde_json::from_slice::<serde::de::IgnoredAny>(payload).err();
+        return error.map_or_else(|| Refused::new(Reason::InvalidUtf8, "expected JSON in UTF-8"), |e| not_json(payload, &e));
+    }
+    let start: String = String::from_utf8_lossy(payload).chars().take(40).collect();
+    Refused::new(Reason::NotAnObject, format!("found {start}, expected a JSON object or an array of objects"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,366 @@
+//! An inbox that is a persistent MQTT 5 session: QoS 1, acknowledged when released.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, RetainForwardRule, SubAck, Subscribe, SubscribeReasonCode};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::connect::{ConnectError, Kind, Pause, Session, connect, connect_patiently, describe};
+use crate::inbox::{Closed, Inbox, InboxError, Incoming, Message};
+use crate::settings::Settings;
+use crate::stop::{Phase, Stop};
+use crate::topic;
+use crate::window::Window;
+use crate::wire::{Lost, Wire};
+
+/// How long a broker may take to answer a SUBSCRIBE.
+const SUBACK_WITHIN: Duration = Duration::from_secs(30);
+/// The only packet id this client ever chooses.
+const SUBSCRIBE_ID: u16 = 1;
+
+#[derive(Debug, Default)]
+struct Counters {
+    received: AtomicU64,
+    acked: AtomicU64,
+    stale_acks_dropped: AtomicU64,
+    reconnects: AtomicU64,
+    session_lost: AtomicU64,
+}
+
+/// The counters of an inbox at one moment, growing from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InboxStats {
+    /// Messages that came from the broker, repetitions included.
+    pub received: u64,
+    /// Acknowledgements written to the connection.
+    pub acked: u64,
+    /// Acknowledgements that were not sent, since their connection had ended: the broker sends those messages again.
+    pub stale_acks_dropped: u64,
+    /// Connections after the first.
+    pub reconnects: u64,
+    /// Reconnections at which the broker had lost our session, and with it perhaps messages.
+    pub session_lost: u64,
+}
+
+impl Counters {
+    fn view(&self) -> InboxStats {
+        InboxStats {
+            received: self.received.load(Relaxed),
+            acked: self.acked.load(Relaxed),
+            stale_acks_dropped: self.stale_acks_dropped.load(Relaxed),
+            reconnects: self.reconnects.load(Relaxed),
+            session_lost: self.session_lost.load(Relaxed),
+        }
+    }
+}
+
+/// An inbox fed by a broker.
+///
+/// After a reconnect the broker sends again what was not acknowledged; such messages get new
+/// positions beside those that may still be held, so readers must bear repetitions.
+pub struct MqttInbox {
+    window: Arc<Window>,
+    stats: Arc<Counters>,
+    stop: watch::Sender<Phase>,
+    resumed: bool,
+}
+
+impl MqttInbox {
+    /// Connects, subscribes with QoS 1, waits for the SUBACK, and starts the driver.
+    ///
+    /// The driver reconnects by itself for as long as it runs. It ends when `shutdown` resolves, at
+    /// [`Inbox::close`] or [`MqttInbox::finish`], or when the inbox is dropped: it takes nothing
+    /// new, waits up to the settings' `stop_within` for the release of what is held, acknowledges
+    /// it and disconnects; the broker keeps the session.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: a refusal at once, an unreachable broker after the settings' `patience`.
+    pub async fn connect(
+        settings: Settings,
+        subscriptions: &[String],
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(Arc<Self>, JoinHandle<()>), ConnectError> {
+        check_filters(&settings, subscriptions)?;
+        let (handle, stop) = Stop::new(shutdown);
+        let mut driver = Driver {
+            settings,
+            filters: subscriptions.to_vec(),
+            window: Arc::new(Window::new(0)),
+            stats: Arc::default(),
+            stop,
+            batch: Vec::new(),
+            acks: Vec::new(),
+        };
+        let session = driver.open_first().await?;
+        let inbox = Arc::new(Self { window: driver.window.clone(), stats: driver.stats.clone(), stop: handle, resumed: session.present });
+        Ok((inbox, tokio::spawn(driver.run(session.wire))))
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> InboxStats {
+        self.stats.view()
+    }
+
+    /// Whether the broker still had the session when this inbox connected first. A service that has
+    /// run before and finds none has lost what the broker held.
+    pub fn resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Says that nothing more will be released: acknowledge what was, and disconnect now.
+    pub fn finish(&self) {
+        self.window.close();
+        self.stop.send_replace(Phase::Finish);
+    }
+}
+
+impl Inbox for MqttInbox {
+    fn append(&self, incoming: Incoming) -> u64 {
+        self.window.append(incoming)
+    }
+    fn attach(&self, reader: &str) -> Result<u64, InboxError> {
+        self.window.attach(reader)
+    }
+    async fn read(&self, _reader: &str, from: u64, max: usize, into: &mut Vec<Message>) -> Result<(), Closed> {
+        self.window.read(from, max, into).await
+    }
+    fn release(&self, reader: &str, up_to: u64) -> Result<(), InboxError> {
+        self.window.release(reader, up_to)
+    }
+    fn released(&self) -> u64 {
+        self.window.released()
+    }
+    fn len(&self) -> usize {
+        self.window.len()
+    }
+    fn close(&self) {
+        self.window.close();
+        self.stop.send_if_modified(|phase| {
+            let running = *phase == Phase::Running;
+            *phase = if running { Phase::Closing } else { *phase };
+            running
+        });
+    }
+}
+
+fn check_filters(settings: &Settings, filters: &[String]) -> Result<(), ConnectError> {
+    let refused = |filter: &str, code: &str| {
+        let (url, filter, code) = (settings.url().to_owned(), filter.to_owned(), code.to_owned());
+        Err(ConnectError::Subscription { url, filter, code })
+    };
+    if filters.is_empty() {
+        return refused("", "an inbox subscribes to at least one filter");
+    }
+    for filter in filters {
+        if let Some(fault) = topic::filter_fault(filter) {
+            return refused(filter, fault);
+        }
+    }
+    Ok(())
+}
+
+/// Why a connection is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    First,
+    Again,
+}
+
+struct Driver {
+    settings: Settings,
+    filters: Vec<String>,
+    window: Arc<Window>,
+    stats: Arc<Counters>,
+    stop: Stop,
+    batch: Vec<(Incoming, u16)>,
+    acks: Vec<u16>,
+}
+
+impl Driver {
+    async fn run(mut self, mut wire: Wire) {
+        let mut pause = Pause::default();
+        loop {
+            let begun = Instant::now();
+            let Err(lost) = self.serve(wire).await else { break };
+            tracing::warn!(broker = self.settings.url(), error = %lost, "inbox: connection lost");
+            match self.reconnect(&mut pause, begun.elapsed()).await {
+                Some(next) => wire = next,
+                None => break,
+            }
+        }
+        self.window.close();
+        tracing::debug!(stats = ?self.stats.view(), "inbox: stopped");
+    }
+
+    async fn open_first(&mut self) -> Result<Session, ConnectError> {
+        let session = connect_patiently(&self.settings, Kind::Kept).await?;
+        self.take_up(session, Opening::First).await
+    }
+
+    /// None when the stop came first: without a connection nothing can be acknowledged any more.
+    async fn reconnect(&mut self, pause: &mut Pause, mut lived: Duration) -> Option<Wire> {
+        while self.stop.phase() == Phase::Running {
+            tokio::select! {
+                () = tokio::time::sleep(pause.next(lived)) => {}
+                _ = self.stop.changed() => break,
+            }
+            lived = Duration::ZERO;
+            let opened = tokio::select! {
+                opened = connect(&self.settings, Kind::Kept) => opened,
+                _ = self.stop.changed() => break,
+            };
+            let taken_up = match opened {
+                Ok(session) => self.take_up(session, Opening::Again).await,
+                Err(e) => Err(e),
+            };
+            match taken_up {
+                Ok(session) => return Some(session.wire),
+                Err(e) if e.may_pass() => tracing::warn!(error = %e, "inbox: no connection yet"),
+                Err(e) => tracing::error!(error = %e, "inbox: cannot connect; trying on"),
+            }
+        }
+        None
+    }
+
+    /// Subscribes where it is needed. At the first connection always: the filters may have changed
+    /// since the session was made, and subscribing again to the same changes nothing.
+    async fn take_up(&mut self, mut session: Session, opening: Opening) -> Result<Session, ConnectError> {
+        self.window.begin_epoch();
+        if opening == Opening::Again {
+            self.stats.reconnects.fetch_add(1, Relaxed);
+            if !session.present {
+                self.stats.session_lost.fetch_add(1, Relaxed);
+                tracing::error!(
+                    broker = self.settings.url(),
+                    client_id = self.settings.client_id(),
+                    "inbox: the broker has lost our session, and with it any message it still held for us"
+                );
+            }
+        }
+        if opening == Opening::First || !session.present {
+            match timeout(SUBACK_WITHIN, self.subscribe(&mut session.wire)).await {
+                Ok(done) => done?,
+                Err(_) => return Err(describe(&self.settings, Lost::Silent(SUBACK_WITHIN))),
+            }
+        }
+        Ok(session)
+    }
+
+    async fn subscribe(&mut self, wire: &mut Wire) -> Result<(), ConnectError> {
+        let filters = self.filters.iter().map(|path| Filter {
+            // Only a subscription that is new to the session brings the retained messages.
+            retain_forward_rule: RetainForwardRule::OnNewSubscribe,
+            ..Filter::new(path, QoS::AtLeastOnce)
+        });
+        let request = Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many(filters, None) };
+        let answer = self.ask(wire, request).await.map_err(|e| describe(&self.settings, e))?;
+        for (filter, code) in self.filters.iter().zip(&answer.return_codes) {
+            self.check_granted(filter, code, &answer)?;
+        }
+        Ok(())
+    }
+
+    /// Messages of a resumed session may come before the SUBACK; they are taken like any other.
+    async fn ask(&mut self, wire: &mut Wire, request: Subscribe) -> Result<SubAck, Lost> {
+        wire.send(&Packet::Subscribe(request))?;
+        loop {
+            wire.turn(true).await?;
+            if let Some(answer) = self.take_in(wire)? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn check_granted(&self, filter: &str, code: &SubscribeReasonCode, answer: &SubAck) -> Result<(), ConnectError> {
+        let words = answer.properties.as_ref().and_then(|p| p.reason_string.clone());
+        let code = match code {
+            SubscribeReasonCode::Success(QoS::AtLeastOnce) => return Ok(()),
+            SubscribeReasonCode::Success(lower) => format!("granted {lower:?} only, where QoS 1 is needed"),
+            other => words.map_or_else(|| format!("{other:?}"), |w| format!("{other:?} ({w})")),
+        };
+        Err(ConnectError::Subscription { url: self.settings.url().to_owned(), filter: filter.to_owned(), code })
+    }
+
+    /// Serves one connection. Ok is an orderly stop.
+    async fn serve(&mut self, mut wire: Wire) -> Result<(), Lost> {
+        let mut tick = interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leave_by = None;
+        loop {
+            self.take_in(&mut wire)?;
+            self.send_acks(&mut wire);
+            if self.may_leave(&mut leave_by) {
+                return wire.part().await;
+            }
+            let reading = leave_by.is_some() || !self.is_full();
+            tokio::select! {
+                turned = wire.turn(reading) => turned?,
+                () = self.window.freed() => {}
+                _ = tick.tick() => wire.beat(reading)?,
+                _ = self.stop.changed() => self.window.close(),
+            }
+        }
+    }
+
+    /// True when a stop was asked for and nothing more is due, or it has waited long enough.
+    fn may_leave(&self, leave_by: &mut Option<Instant>) -> bool {
+        if self.stop.phase() == Phase::Running {
+            return false;
+        }
+        let until = *leave_by.get_or_insert_with(|| Instant::now() + self.settings.options.stop_within);
+        self.stop.phase() == Phase::Finish || self.window.len() == 0 || Instant::now() >= until
+    }
+
+    /// Receive Maximum bounds QoS 1 messages by number; this bounds all of them by bytes.
+    fn is_full(&self) -> bool {
+        self.window.bytes() >= self.settings.options.max_held_bytes
+    }
+
+    /// Takes every packet that has been read; returns the SUBACK if one was among them.
+    fn take_in(&mut self, wire: &mut Wire) -> Result<Option<SubAck>, Lost> {
+        let now = now_ms();
+        let mut answer = None;
+        let ended = loop {
+            match wire.next_packet() {
+                Ok(Some(Packet::Publish(publish))) => self.take_publish(publish, now),
+                Ok(Some(Packet::SubAck(suback))) => answer = Some(suback),
+                Ok(Some(Packet::PingResp(_))) => {}
+                Ok(Some(Packet::Disconnect(said))) => break Err(Lost::Told(format!("{:?}", said.reason_code))),
+                Ok(Some(other)) => break Err(Lost::Protocol(format!("{other:?}"))),
+                Ok(None) => break Ok(answer),
+                Err(e) => break Err(e),
+            }
+        };
+        self.stats.received.fetch_add(self.batch.len() as u64, Relaxed);
+        self.window.append_batch(&mut self.batch);
+        ended
+    }
+
+    fn take_publish(&mut self, publish: Publish, now: i64) {
+        if self.stop.phase() != Phase::Running {
+            return; // Not acknowledged, so it stays with the broker for the next connection.
+        }
+        let Publish { dup, retain, topic, pkid, payload, .. } = publish;
+        let incoming = Incoming { topic, payload, received_at_ms: now, duplicate: dup, retained: retain };
+        self.batch.push((incoming, pkid));
+    }
+
+    fn send_acks(&mut self, wire: &mut Wire) {
+        let stale = self.window.take_acks(&mut self.acks);
+        wire.send_acks(&self.acks);
+        self.stats.stale_acks_dropped.fetch_add(stale, Relaxed);
+        self.stats.acked.fetch_add(self.acks.len() as u64, Relaxed);
+        self.acks.clear();
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -22,6 +22,7 @@ mod inbox;
 mod mqtt_inbox;
 mod mqtt_outbox;
 mod outbox;
+mod recent;
 mod settings;
 mod stop;
 #[cfg(any(test, feature = "testing"))]
@@ -36,4 +37,5 @@ pub use inbox::{Closed, Inbox, InboxError, Incoming, MemoryInbox, Message};
 pub use mqtt_inbox::{InboxStats, MqttInbox};
 pub use mqtt_outbox::{MqttOutbox, OutboxStats};
 pub use outbox::{MemoryOutbox, Outbox, Outgoing, PublishError, Receipt};
+pub use recent::Recent;
 pub use settings::{Credentials, Options, Settings, SettingsError, Tls};

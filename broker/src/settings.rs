@@ -152,6 +152,13 @@ impl Settings {
         Ok(other)
     }
 
+    /// The same settings for a connection that leaves no session behind.
+    #[must_use]
+    pub fn without_session(mut self) -> Self {
+        self.options.session_expiry = Duration::ZERO;
+        self
+    }
+
     /// The client's name.
     pub fn client_id(&self) -> &str {
         &self.options.client_id

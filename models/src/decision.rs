@@ -146,7 +146,12 @@ impl Gate {
         self.raised
     }
 
-    /// Forgets all: maintenance, retirement or a clock step. Whether an alert stood.
+    /// Event time begins anew: what was counted is dropped, an alert that stands goes on standing.
+    pub fn forget_times(&mut self) {
+        *self = Self { raised: self.raised, ..Self::default() };
+    }
+
+    /// Forgets all: maintenance or retirement. Whether an alert stood.
     pub fn reset(&mut self) -> bool {
         std::mem::take(self).raised
     }

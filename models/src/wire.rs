@@ -50,31 +50,37 @@ impl Decoder {
         }
     }
 
-    /// Hands each element of `payload` (one object, or an array of objects) to `sink` with its index, good or refused.
+    /// Hands each element of `payload` (one object, or an array of objects) to `sink` with its index and bytes, good or refused.
     /// `device` is that of the topic; `received_at` is the arrival in milliseconds since 1970 UTC.
-    pub fn telemetry(&mut self, device: &str, payload: &[u8], received_at: i64, mut sink: impl FnMut(u32, Result<&Reading, Refused>)) {
+    pub fn telemetry(
+        &mut self,
+        device: &str,
+        payload: &[u8],
+        received_at: i64,
+        mut sink: impl FnMut(u32, &[u8], Result<&Reading, Refused>),
+    ) {
         match payload.iter().find(|b| !b.is_ascii_whitespace()) {
             Some(b'{') => {
                 let outcome = self.object(device, payload, received_at);
-                sink(0, outcome.map(|()| &self.reading));
+                sink(0, payload, outcome.map(|()| &self.reading));
             }
             Some(b'[') => self.array(device, payload, received_at, &mut sink),
-            _ => sink(0, Err(not_an_object(payload))),
+            _ => sink(0, payload, Err(not_an_object(payload))),
         }
     }
 
-    fn array(&mut self, device: &str, payload: &[u8], received_at: i64, sink: &mut impl FnMut(u32, Result<&Reading, Refused>)) {
+    fn array(&mut self, device: &str, payload: &[u8], received_at: i64, sink: &mut impl FnMut(u32, &[u8], Result<&Reading, Refused>)) {
         let elements: Vec<&RawValue> = match serde_json::from_slice(payload) {
             Ok(elements) => elements,
-            Err(error) => return sink(0, Err(not_json(payload, &error))),
+            Err(error) => return sink(0, payload, Err(not_json(payload, &error))),
         };
         if elements.is_empty() {
-            return sink(0, Err(Refused::new(Reason::NotAnObject, "found an empty array, expected readings in it")));
+            return sink(0, payload, Err(Refused::new(Reason::NotAnObject, "found an empty array, expected readings in it")));
         }
         for (idx, element) in (0u32..).zip(elements) {
             let text = element.get().as_bytes();
             let outcome = if text.first() == Some(&b'{') { self.object(device, text, received_at) } else { Err(not_an_object(text)) };
-            sink(idx, outcome.map(|()| &self.reading));
+            sink(idx, text, outcome.map(|()| &self.reading));
         }
     }
 

@@ -38,11 +38,23 @@ pub(crate) fn backend(url: &str, options: impl Iterator<Item = (String, String)>
     Ok((store, prefix))
 }
 
-fn local(url: &str, rest: &str) -> Result<Backend, StoreError> {
-    let root = local_root(rest).ok_or_else(|| {
+/// Whether `url` and options could be opened; touches nothing.
+pub(crate) fn check(url: &str, options: impl Iterator<Item = (String, String)>) -> Result<(), StoreError> {
+    match url.strip_prefix("file:") {
+        Some(rest) => folder(url, rest).map(|_| ()),
+        None => backend(url, options).map(|_| ()),
+    }
+}
+
+fn folder(url: &str, rest: &str) -> Result<PathBuf, StoreError> {
+    local_root(rest).ok_or_else(|| {
         let found = "after file:// there is neither an absolute path (/…) nor a relative one (./… or ../…)";
         invalid(url, found, FORMS)
-    })?;
+    })
+}
+
+fn local(url: &str, rest: &str) -> Result<Backend, StoreError> {
+    let root = folder(url, rest)?;
     let files = DurableFiles::open(&root).map_err(|e| StoreError::classify(url, 1, e))?;
     Ok((Arc::new(files), Path::default()))
 }

@@ -110,6 +110,14 @@ impl Store {
         Ok(Self { inner, root, url: open::redacted(url), retry: Retry::default() })
     }
 
+    /// Checks a URL and its options as [`Store::open`] does, but creates no folder.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] for a URL or option that cannot work.
+    pub fn check(url: &str, options: impl Iterator<Item = (String, String)>) -> Result<(), StoreError> {
+        open::check(url, options)
+    }
+
     /// Any object store as a `Store` below `prefix` (`""` for none).
     ///
     /// # Errors

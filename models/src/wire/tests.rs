@@ -10,7 +10,7 @@ const TS: i64 = 1_764_000_000_123;
 fn decode(payload: impl AsRef<[u8]>) -> Vec<(u32, Result<Reading, Refused>)> {
     let mut decoder = Decoder::new(&Fleet::check(&small()).unwrap(), 60_000);
     let mut out = Vec::new();
-    decoder.telemetry("d-1", payload.as_ref(), NOW, |idx, r| out.push((idx, r.cloned())));
+    decoder.telemetry("d-1", payload.as_ref(), NOW, |idx, _, r| out.push((idx, r.cloned())));
     out
 }
 

@@ -1,0 +1,12 @@
+//! One function a command.
+
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod files;
+pub(crate) mod import;
+pub(crate) mod ingest;
+pub(crate) mod models;
+pub(crate) mod predict;
+pub(crate) mod publish;
+pub(crate) mod simulate;
+pub(crate) mod train;

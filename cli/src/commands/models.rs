@@ -1,0 +1,64 @@
+//! `homeward models`: the registry.
+
+use homeward_models::time::rfc3339;
+use homeward_store::Champion;
+use homeward_store::keys::ModelVersion;
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::edges::{self, now_ms};
+use crate::{Failed, report};
+
+pub(crate) async fn list(config: &Config, json: bool) -> anyhow::Result<()> {
+    let registry = edges::registry(config, &edges::store(config)?)?;
+    let versions = registry.versions().await?;
+    let champion = registry.champion().await?;
+    let is = |v: &ModelVersion| champion.as_ref().is_some_and(|c| c.version == *v);
+    let value: Vec<Value> =
+        versions.iter().map(|v| json!({"name": config.fleet.name, "version": v.to_string(), "champion": is(v)})).collect();
+    report::outcome(json, &value, || {
+        if versions.is_empty() {
+            return format!("no model of {} in {}", config.fleet.name, config.store);
+        }
+        let rows = versions.iter().map(|v| vec![v.to_string(), if is(v) { "champion".into() } else { String::new() }]);
+        report::table(&["version", ""], rows)
+    })
+}
+
+pub(crate) async fn show(config: &Config, version: Option<&str>, json: bool) -> anyhow::Result<()> {
+    let registry = edges::registry(config, &edges::store(config)?)?;
+    let champion = registry.champion().await?;
+    let version: ModelVersion = match (version, &champion) {
+        (Some(text), _) => text.parse()?,
+        (None, Some(champion)) => champion.version.clone(),
+        (None, None) => return Err(Failed(format!("no champion of {} yet: homeward train makes one", config.fleet.name)).into()),
+    };
+    let metrics: Value = serde_json::from_slice(&registry.get_metrics(&version).await?)?;
+    let champion = champion.filter(|c| c.version == version);
+    let value = json!({"name": config.fleet.name, "version": version.to_string(), "champion": champion.as_ref().map(described), "metrics": metrics});
+    report::outcome(json, &value, || {
+        let standing =
+            champion.as_ref().map_or("not the champion".into(), |c| format!("champion since {}: {}", rfc3339(c.promoted_at_ms), c.why));
+        format!("{version}: {standing}\n{metrics:#}")
+    })
+}
+
+pub(crate) async fn promote(config: &Config, version: &str, json: bool) -> anyhow::Result<()> {
+    let store = edges::store(config)?;
+    let registry = edges::registry(config, &store)?;
+    let version: ModelVersion = version.parse()?;
+    // A model that predict would refuse is refused here, before it is the champion.
+    homeward_predict::load(&registry, &version, &config.fleet).await?;
+    let champion = registry.promote(&version, "by hand", now_ms()).await?;
+    report::outcome(json, &described(&champion), || format!("champion: {}", champion.version))
+}
+
+pub(crate) async fn rollback(config: &Config, json: bool) -> anyhow::Result<()> {
+    let registry = edges::registry(config, &edges::store(config)?)?;
+    let champion = registry.rollback(now_ms()).await?;
+    report::outcome(json, &described(&champion), || format!("champion: {}", champion.version))
+}
+
+fn described(champion: &Champion) -> Value {
+    json!({"version": champion.version.to_string(), "previous": champion.previous.as_ref().map(ToString::to_string), "promoted_at": rfc3339(champion.promoted_at_ms), "why": champion.why})
+}

@@ -1,0 +1,93 @@
+//! `homeward train`: archive to model, once or again and again.
+
+use std::time::Duration;
+
+use homeward_models::time::parse_duration;
+use homeward_train::{Metrics, Outcome, Settings, WrittenTrain, train};
+use serde::Serialize;
+
+use crate::args::TrainArgs;
+use crate::config::Config;
+use crate::edges::{self, Stop, now_ms};
+use crate::report;
+
+#[derive(Serialize)]
+struct Trained<'a> {
+    version: Option<String>,
+    promoted: bool,
+    why: &'a str,
+    seconds: f64,
+    metrics: &'a Metrics,
+}
+
+pub(crate) async fn run(config: &Config, args: &TrainArgs, json: bool) -> anyhow::Result<()> {
+    let settings = settings(config, args)?;
+    let every = args.every.as_deref().map(|text| parse_duration("--every", text)).transpose()?;
+    let Some(every) = every else { return once(config, &settings, json).await };
+    let (_keep, stop) = Stop::on_signal();
+    let mut due = tokio::time::interval(Duration::from_millis(every.unsigned_abs().max(1)));
+    while !stop.given() {
+        tokio::select! {
+            () = stop.wait() => break,
+            _ = due.tick() => (),
+        }
+        if let Err(error) = once(config, &settings, json).await {
+            report::say(&format!(
+                "error: {}; the champion is untouched, the next run is due in {}",
+                report::chain(&error),
+                args.every.as_deref().unwrap_or_default()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn settings(config: &Config, args: &TrainArgs) -> anyhow::Result<Settings> {
+    let w = &config.written;
+    let train = WrittenTrain { promote: args.promote.clone().unwrap_or_else(|| w.train.promote.clone()), ..w.train.clone() };
+    Ok(Settings::check(&train, &w.decide, &w.costs)?)
+}
+
+async fn once(config: &Config, settings: &Settings, json: bool) -> anyhow::Result<()> {
+    let store = edges::store(config)?;
+    let outcome = train(&store, &config.fleet, settings, now_ms(), &|step| report::say(&format!("train: {step}"))).await?;
+    let version = outcome.version.as_ref().map(ToString::to_string);
+    let done =
+        Trained { version, promoted: outcome.promoted, why: &outcome.why, seconds: outcome.metrics.seconds, metrics: &outcome.metrics };
+    report::outcome(json, &done, || text(&outcome))
+}
+
+/// The outcome for people: the money table first.
+pub(crate) fn text(outcome: &Outcome) -> String {
+    let m = &outcome.metrics;
+    let row = |name: String, p: &homeward_train::PolicyMetrics| {
+        vec![
+            name,
+            report::money(p.cost_per_hour),
+            format!("{} of {}", p.called, p.failures),
+            p.late.to_string(),
+            p.false_alarms.to_string(),
+        ]
+    };
+    let rows = [
+        row(
+            format!("{} at {}", m.learner, if m.threshold > 1.0 { "no threshold".into() } else { format!("{:.3}", m.threshold) }),
+            &m.policy,
+        ),
+        row("never".into(), &m.never),
+        row(m.age_h.map_or("best age: none".into(), |h| format!("replaced at {h:.1} h")), &m.best_age),
+        row(format!("best signal: {}", m.signal), &m.best_signal),
+        row("always".into(), &m.always),
+    ];
+    let money = report::table(&["policy, on devices not seen", "cost/h", "called", "late", "false"], rows);
+    let rates = format!(
+        "{} devices, {} readings, {} features; {} rows, {} positive: average precision {:.3}, AUC {:.3}; {:.1} s",
+        m.devices, m.readings, m.features, m.rows, m.positives, m.average_precision, m.auc, m.seconds
+    );
+    let verdict = match (&outcome.version, outcome.promoted) {
+        (Some(version), true) => format!("champion: {version}: {}", outcome.why),
+        (Some(version), false) => format!("stored {version}: {}", outcome.why),
+        (None, _) => format!("nothing stored: {}", outcome.why),
+    };
+    format!("{money}\n{rates}\n{verdict}")
+}

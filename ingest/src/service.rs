@@ -1,0 +1,131 @@
+//! The loop: read, batch, store, release.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use homeward_broker::{Inbox, InboxError, Message};
+use homeward_models::Fleet;
+use homeward_models::topic::Topics;
+use homeward_store::keys::WriterId;
+use homeward_store::{ArchiveError, Store};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::batch::{BatchError, Batcher, Incoming, Sealed};
+use crate::stats::add;
+use crate::upload::{UploadError, Uploader};
+use crate::{Settings, Stats};
+
+/// The name of this reader at the inbox.
+const READER: &str = "ingest";
+/// Messages taken from the inbox at once.
+const CHUNK: usize = 2_048;
+
+/// Why ingest ended otherwise than by being told to. What was not stored is not acknowledged: the broker still holds it.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The inbox refused this reader or a release.
+    #[error(transparent)]
+    Inbox(#[from] InboxError),
+    /// The fleet's signals cannot be columns.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A message could not be put into a batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A batch could not be stored.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// The uploading task panicked.
+    #[error("the uploading task stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
+}
+
+/// Archives what comes in at `inbox` until `shutdown` or until the inbox is closed; then stores and releases what it holds.
+pub async fn run<I: Inbox>(
+    inbox: Arc<I>,
+    store: Store,
+    fleet: &Fleet,
+    topics: &Topics,
+    settings: &Settings,
+    writer: WriterId,
+    stats: Arc<Stats>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), IngestError> {
+    let from = inbox.attach(READER)?;
+    let batcher = Batcher::new(fleet, topics, settings, stats.clone())?;
+    let uploader = Uploader::new(store, writer, settings.zstd_level, stats.clone());
+    // One batch is stored while the next one fills; a third waits, and then the inbox does.
+    let (sender, receiver) = mpsc::channel(1);
+    let storing = tokio::spawn(store_all(receiver, uploader, inbox.clone(), stats));
+    let filled = fill(&*inbox, from, batcher, settings, sender, shutdown).await;
+    let stored = storing.await?;
+    filled.and(stored)
+}
+
+/// Stores batches in order and releases each once it is durable.
+async fn store_all<I: Inbox>(
+    mut batches: mpsc::Receiver<Sealed>,
+    uploader: Uploader,
+    inbox: Arc<I>,
+    stats: Arc<Stats>,
+) -> Result<(), IngestError> {
+    while let Some(sealed) = batches.recv().await {
+        let (end, messages) = (sealed.last + 1, sealed.messages);
+        uploader.store(sealed).await?;
+        inbox.release(READER, end)?;
+        add(&stats.released, messages);
+    }
+    Ok(())
+}
+
+async fn fill<I: Inbox>(
+    inbox: &I,
+    mut next: u64,
+    mut batcher: Batcher,
+    settings: &Settings,
+    batches: mpsc::Sender<Sealed>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), IngestError> {
+    let mut shutdown = std::pin::pin!(shutdown);
+    let mut chunk: Vec<Message> = Vec::with_capacity(CHUNK);
+    let mut due: Option<Instant> = None;
+    loop {
+        chunk.clear();
+        let timer = async { if let Some(at) = due { sleep_until(at).await } else { std::future::pending().await } };
+        let open = tokio::select! {
+            biased;
+            () = &mut shutdown => false,
+            () = timer => true,
+            read = inbox.read(READER, next, CHUNK, &mut chunk) => read.is_ok(),
+        };
+        for message in &chunk {
+            batcher.take(incoming(message))?;
+            next = message.position + 1;
+            due.get_or_insert_with(|| Instant::now() + settings.max_age);
+            if batcher.full() && !pass_on(&mut batcher, &batches, &mut due).await {
+                return Ok(());
+            }
+        }
+        let aged = due.is_some_and(|at| Instant::now() >= at);
+        if (aged || !open) && !pass_on(&mut batcher, &batches, &mut due).await {
+            return Ok(());
+        }
+        if !open {
+            return Ok(());
+        }
+    }
+}
+
+/// Hands a full batch to storing; whether storing still goes on.
+async fn pass_on(batcher: &mut Batcher, batches: &mpsc::Sender<Sealed>, due: &mut Option<Instant>) -> bool {
+    *due = None;
+    match batcher.seal() {
+        Some(sealed) => batches.send(sealed).await.is_ok(),
+        None => true,
+    }
+}
+
+fn incoming(message: &Message) -> Incoming<'_> {
+    Incoming { seq: message.position, topic: &message.topic, payload: &message.payload, received_at: message.received_at_ms }
+}

@@ -1,0 +1,68 @@
+//! What ingest has done, in counters that others may read while it runs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use homeward_models::Reason;
+use homeward_models::quarantine;
+
+/// Running counters.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pub(crate) messages: AtomicU64,
+    pub(crate) readings: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) objects: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) released: AtomicU64,
+    pub(crate) quarantined: [AtomicU64; quarantine::ALL.len()],
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages taken from the inbox.
+    pub messages: u64,
+    /// Readings taken into batches.
+    pub readings: u64,
+    /// Events taken into batches.
+    pub events: u64,
+    /// Messages dropped because the same was taken before.
+    pub duplicates: u64,
+    /// Objects put.
+    pub objects: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Messages durable and released.
+    pub released: u64,
+    /// Messages or elements quarantined, by reason; only reasons that occurred.
+    pub quarantined: Vec<(&'static str, u64)>,
+}
+
+pub(crate) fn add(counter: &AtomicU64, n: usize) {
+    counter.fetch_add(n as u64, Ordering::Relaxed);
+}
+
+impl Stats {
+    pub(crate) fn quarantined(&self, reason: Reason) {
+        if let Some(i) = quarantine::ALL.iter().position(|r| *r == reason) {
+            add(&self.quarantined[i], 1);
+        }
+    }
+
+    /// The counters now.
+    pub fn counts(&self) -> Counts {
+        let now = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        let quarantined = quarantine::ALL.iter().zip(&self.quarantined).map(|(r, c)| (r.word(), now(c))).filter(|(_, n)| *n > 0);
+        Counts {
+            messages: now(&self.messages),
+            readings: now(&self.readings),
+            events: now(&self.events),
+            duplicates: now(&self.duplicates),
+            objects: now(&self.objects),
+            bytes: now(&self.bytes),
+            released: now(&self.released),
+            quarantined: quarantined.collect(),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The champion: loaded at start, and again whenever the registry's pointer moves. A model that does not fit is refused, and the one in
+//! service goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use homeward_models::Fleet;
+use homeward_models::artifact::{BadModel, Model};
+use homeward_store::keys::ModelVersion;
+use homeward_store::{Champion, ChampionChange, Registry, StoreError};
+use tokio::sync::watch;
+
+use crate::Stats;
+use crate::stats::add;
+
+/// A model in service, with the name it speaks under.
+#[derive(Debug)]
+pub struct InService {
+    /// The model.
+    pub model: Model,
+    /// Its name in the registry.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Names of its features, made once.
+    pub features: Vec<String>,
+}
+
+/// Why a champion was not taken into service.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file is none that this code can use.
+    #[error("{version}: {source}")]
+    Bad {
+        /// Which version.
+        version: ModelVersion,
+        /// What is wrong.
+        source: BadModel,
+    },
+    /// It was trained for another specification of the fleet.
+    #[error("{version}: trained for features {found}, this fleet has {expected}: train again with this configuration")]
+    OtherFleet {
+        /// Which version.
+        version: ModelVersion,
+        /// Its fingerprint.
+        found: String,
+        /// Ours.
+        expected: String,
+    },
+}
+
+/// Loads one version and checks that it fits `fleet`.
+pub async fn load(registry: &Registry, version: &ModelVersion, fleet: &Fleet) -> Result<InService, LoadError> {
+    let bytes = registry.get_model(version).await?;
+    let model = Model::parse(&bytes).map_err(|source| LoadError::Bad { version: version.clone(), source })?;
+    let (found, expected) = (model.spec.fleet().fingerprint(), fleet.fingerprint());
+    if found != expected {
+        return Err(LoadError::OtherFleet { version: version.clone(), found, expected });
+    }
+    let features = (0..model.spec.len()).map(|f| model.spec.name(f)).collect();
+    Ok(InService { model, name: registry.name().to_string(), version: version.to_string(), features })
+}
+
+/// Follows the registry's pointer until nobody listens.
+pub(crate) async fn follow(
+    registry: Registry,
+    fleet: Fleet,
+    every: Duration,
+    stats: Arc<Stats>,
+    service: watch::Sender<Option<Arc<InService>>>,
+) {
+    let mut seen: Option<Champion> = None;
+    while !service.is_closed() {
+        match look(&registry, seen.as_ref()).await {
+            Ok(Some(champion)) => {
+                match load(&registry, &champion.version, &fleet).await {
+                    Ok(fresh) => {
+                        tracing::info!(model = fresh.name, version = fresh.version, "champion in service");
+                        add(&stats.models, 1);
+                        service.send_replace(Some(Arc::new(fresh)));
+                    }
+                    Err(error @ LoadError::Store(_)) => {
+                        tracing::warn!(%error, "the champion cannot be read; trying again");
+                        tokio::time::sleep(every).await;
+                        continue;
+                    }
+                    Err(error) => {
+                        add(&stats.models_refused, 1);
+                        tracing::error!(%error, "champion refused; the model in service goes on");
+                    }
+                }
+                seen = Some(champion);
+            }
+            Ok(None) => (),
+            Err(error) => tracing::warn!(%error, "the registry cannot be read; the model in service goes on"),
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// The champion if it is another than the one seen.
+async fn look(registry: &Registry, seen: Option<&Champion>) -> Result<Option<Champion>, StoreError> {
+    let Some(seen) = seen else { return registry.champion().await };
+    Ok(match registry.champion_if_changed(&seen.revision).await? {
+        ChampionChange::Moved(champion) => Some(champion),
+        ChampionChange::Same | ChampionChange::Gone => None,
+    })
+}

@@ -1,0 +1,19 @@
+//! The live service: inbox → decode → features → risk → decision → outbox → release.
+//!
+//! [`fleet::FleetState`] is the pure part: a message and the arrival time go in, messages to publish come out. [`run`] is the edge around
+//! it: a chunk of messages is released when every call it caused has the broker's PUBACK.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod champion;
+pub mod fleet;
+mod service;
+mod settings;
+mod speak;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+pub use champion::load;
+pub use service::{PredictError, run};
+pub use settings::{Settings, WrittenPredict};
+pub use stats::{Counts, Stats};

@@ -1,0 +1,66 @@
+//! `[predict]`, written and checked.
+
+use std::time::Duration;
+
+use homeward_models::ConfigError;
+use homeward_models::decision::{Rules, WrittenDecide};
+use homeward_models::time::parse_duration;
+use serde::{Deserialize, Serialize};
+
+/// `[predict]` as written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WrittenPredict {
+    /// How often the registry is asked for a new champion, default 5 s.
+    pub reload_every: String,
+    /// A device's health is published when its alert changes, and at least this often while it is heard, default 30 s.
+    pub health_every: String,
+}
+
+impl Default for WrittenPredict {
+    fn default() -> Self {
+        Self { reload_every: "5s".into(), health_every: "30s".into() }
+    }
+}
+
+/// `[predict]`, checked, and the rules that the operator sets: how calls repeat and expire. How alerts are raised and cleared comes with the model,
+/// whose threshold was chosen under those rules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Time between two looks at the registry.
+    pub reload_every: Duration,
+    /// Most time between two health messages of a device, milliseconds.
+    pub health_every: i64,
+    /// The operator's rules.
+    pub rules: Rules,
+    /// Most that a reading may be ahead of its arrival, milliseconds.
+    pub max_clock_skew_ms: i64,
+    /// Larger payloads are not decoded, as in ingest.
+    pub max_message_bytes: usize,
+    /// Say nothing to devices; log what would be said.
+    pub dry_run: bool,
+}
+
+impl Settings {
+    /// Checks the written forms; errors name `predict.…` or `decide.…`. The two limits are those of ingest, so that both take the same readings.
+    pub fn check(
+        w: &WrittenPredict,
+        decide: &WrittenDecide,
+        max_clock_skew_ms: i64,
+        max_message_bytes: usize,
+        dry_run: bool,
+    ) -> Result<Self, ConfigError> {
+        let positive = |key: &str, text: &str| match parse_duration(key, text)? {
+            0 => Err(ConfigError::new(key, format!("{text:?}"), "more than \"0s\"")),
+            ms => Ok(ms),
+        };
+        Ok(Self {
+            reload_every: Duration::from_millis(positive("predict.reload_every", &w.reload_every)?.unsigned_abs()),
+            health_every: positive("predict.health_every", &w.health_every)?,
+            rules: Rules::check(decide)?,
+            max_clock_skew_ms,
+            max_message_bytes,
+            dry_run,
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! Putting calls, health and notes to operators into words: JSON payloads with their topics.
+
+use homeward_broker::Outgoing;
+use homeward_models::DeviceId;
+use homeward_models::call::{
+    Action, Advice, Call, CallReason, ExpectedCost, Health, HealthAlert, HorizonRisk, ModelName, OperatorNote, State,
+};
+use homeward_models::decision::{Rules, Standing};
+use homeward_models::topic::Topics;
+use serde::Serialize;
+
+use crate::champion::InService;
+use crate::fleet::Device;
+
+/// Reasons given with a call at most.
+const REASONS: usize = 5;
+
+/// Who speaks: the model in service, on the fleet's topics, under the operator's rules.
+pub(crate) struct Speaker<'a> {
+    pub(crate) service: &'a InService,
+    pub(crate) topics: &'a Topics,
+    pub(crate) rules: Rules,
+}
+
+impl<'a> Speaker<'a> {
+    /// A call; it expires at the broker as it does by its own word.
+    pub(crate) fn call(
+        &self,
+        device: &Device,
+        standing: &Standing,
+        state: State,
+        action: Action,
+        reasons: &[CallReason<'_>],
+    ) -> Option<Outgoing> {
+        let model = &self.service.model;
+        let risk = device.risks.last().copied().unwrap_or_default();
+        let c = &model.costs;
+        let call = Call {
+            alert_id: &standing.alert_id,
+            revision: standing.revision,
+            state,
+            action,
+            device: device.id.as_str(),
+            component: standing.component.as_deref(),
+            ts: device.ts,
+            expires_at: device.ts + self.rules.expiry,
+            risks: self.risks(device),
+            threshold: model.threshold,
+            model: self.model(),
+            reasons: reasons.to_vec(),
+            cost: ExpectedCost { come_home: c.trip + risk * c.repair + (1.0 - risk) * c.inspect, fly_on: risk * c.failure },
+        };
+        let mut out = json(self.topics.call_to(&device.id), &call)?;
+        out.message_expiry_s = u32::try_from(self.rules.expiry / 1000).ok();
+        Some(out)
+    }
+
+    /// The device's retained health.
+    pub(crate) fn health(&self, device: &Device) -> Option<Outgoing> {
+        let alert = device.standing.as_ref();
+        let health = Health {
+            device: device.id.as_str(),
+            ts: device.ts,
+            risks: self.risks(device),
+            alert: alert.map(|s| HealthAlert::of(s, s.expires_at(&self.rules), device.expired)),
+            advice: if alert.is_some() { Advice::Return } else { Advice::Fly },
+            model: self.model(),
+        };
+        let mut out = json(self.topics.health.of(device.id.as_str()), &health)?;
+        out.retain = true;
+        Some(out)
+    }
+
+    /// Word to the operators.
+    pub(crate) fn operators(&self, note: &'static str, device: &DeviceId, alert_id: &str, detail: String) -> Option<Outgoing> {
+        json(self.topics.operators.clone(), &OperatorNote { note, device: device.as_str(), alert_id, detail })
+    }
+
+    /// Why the last horizon's risk is what it is, largest first.
+    pub(crate) fn reasons(&self, row: &[f64]) -> Vec<CallReason<'a>> {
+        let model = &self.service.model;
+        let known = |x: f64| x.is_finite().then_some(x);
+        let contributions = model.ensemble.path_contributions(row, model.horizons.len() - 1);
+        let reason = |(feature, contribution): (u32, f64)| CallReason {
+            feature: &self.service.features[feature as usize],
+            value: known(row[feature as usize]),
+            typical: known(model.typical[feature as usize]),
+            contribution,
+        };
+        contributions.into_iter().take(REASONS).map(reason).collect()
+    }
+
+    /// The component whose features speak loudest for a failure.
+    pub(crate) fn component(&self, row: &[f64]) -> Option<String> {
+        let model = &self.service.model;
+        let components = &model.spec.fleet().components;
+        let mut sums = vec![0.0; components.len()];
+        for (feature, contribution) in model.ensemble.path_contributions(row, model.horizons.len() - 1) {
+            if let Some(c) = model.spec.component(feature as usize) {
+                sums[c] += contribution;
+            }
+        }
+        let loudest = sums.iter().enumerate().filter(|(_, s)| **s > 0.0).max_by(|a, b| a.1.total_cmp(b.1))?;
+        Some(components[loudest.0].clone())
+    }
+
+    fn risks(&self, device: &Device) -> Vec<HorizonRisk> {
+        let horizons = self.service.model.horizons.iter();
+        horizons.zip(&device.risks).map(|(h, risk)| HorizonRisk { horizon_s: *h as f64 / 1000.0, risk: *risk }).collect()
+    }
+
+    fn model(&self) -> ModelName<'a> {
+        ModelName { name: &self.service.name, version: &self.service.version }
+    }
+}
+
+fn json(topic: String, body: &impl Serialize) -> Option<Outgoing> {
+    match serde_json::to_vec(body) {
+        Ok(payload) => Some(Outgoing::new(topic, payload)),
+        Err(error) => {
+            tracing::error!(topic, %error, "a message cannot be written as JSON");
+            None
+        }
+    }
+}

@@ -31,6 +31,9 @@ pub enum EmbeddedError {
     Start(String),
 }
 
+/// Messages that rumqttd has on their way to a client unacknowledged; it cannot be set.
+pub const IN_FLIGHT: usize = 100;
+
 /// The embedded broker.
 pub struct Broker;
 
@@ -121,6 +124,7 @@ fn server(name: &str, listen: SocketAddr) -> ServerSettings {
         connections: ConnectionSettings {
             connection_timeout_ms: 5_000,
             max_payload_size: MAX_PAYLOAD,
+            // Of what a client publishes; rumqttd itself never has more than 100 unacknowledged on their way to a client.
             max_inflight_count: 1_000,
             auth: None,
             external_auth: None,

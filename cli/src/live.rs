@@ -1,12 +1,13 @@
 //! Simulated drones on a broker: they publish at a given speed, hear calls, obey and answer them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use homeward_broker::{Inbox, MqttInbox, Outgoing};
-use homeward_data::Record;
 use homeward_data::sim::{Fleet, Obeyed};
+use homeward_data::{Kind, Record};
 use homeward_models::topic::Topics;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -60,6 +61,54 @@ pub(crate) struct LiveFleet<'a> {
     pub(crate) obey: bool,
     /// Simulated time now, for others to read.
     pub(crate) clock: Arc<AtomicI64>,
+    /// What each drone has measured and not sent yet.
+    pub(crate) uplink: Uplink,
+}
+
+/// Gathers a drone's readings into messages of several.
+#[derive(Debug)]
+pub(crate) struct Uplink {
+    readings: usize,
+    /// An open JSON array a device topic, and the readings in it.
+    open: BTreeMap<String, (Vec<u8>, usize)>,
+}
+
+impl Uplink {
+    /// Sends `readings` readings a message; 1 sends each as it is.
+    pub(crate) fn of(readings: usize) -> Self {
+        Self { readings, open: BTreeMap::new() }
+    }
+
+    /// Takes a message to `to`; returns what is due now, in order.
+    fn take(&mut self, to: String, kind: Kind, payload: &[u8]) -> Vec<Outgoing> {
+        if self.readings <= 1 {
+            return vec![Outgoing::new(to, payload.to_vec())];
+        }
+        if kind == Kind::Event {
+            // What was measured before the event goes before it.
+            let mut due = self.all();
+            due.push(Outgoing::new(to, payload.to_vec()));
+            return due;
+        }
+        let (array, count) = self.open.entry(to.clone()).or_default();
+        array.push(if *count == 0 { b'[' } else { b',' });
+        array.extend_from_slice(payload);
+        *count += 1;
+        if *count < self.readings {
+            return Vec::new();
+        }
+        self.open.remove(&to).map(|(array, _)| closed(to, array)).into_iter().collect()
+    }
+
+    /// All that is held.
+    fn all(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.open).into_iter().map(|(to, (array, _))| closed(to, array)).collect()
+    }
+}
+
+fn closed(to: String, mut array: Vec<u8>) -> Outgoing {
+    array.push(b']');
+    Outgoing::new(to, array)
 }
 
 impl LiveFleet<'_> {
@@ -78,7 +127,12 @@ impl LiveFleet<'_> {
             self.clock.store(record.ts, Ordering::Relaxed);
             self.hear().await?;
             let to = topic(self.topics, &record);
-            self.publisher.send(Outgoing::new(to, record.payload.clone())).await?;
+            for out in self.uplink.take(to, record.kind, &record.payload) {
+                self.publisher.send(out).await?;
+            }
+        }
+        for out in self.uplink.all() {
+            self.publisher.send(out).await?;
         }
         self.publisher.finish().await
     }

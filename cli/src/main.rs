@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Err(error) => return one_line(&error),
     };
     let filter = EnvFilter::try_from_env("HOMEWARD_LOG").unwrap_or_else(|_| {
-        EnvFilter::new("warn,homeward=info,homeward_broker=info,homeward_ingest=info,homeward_predict=info,homeward_train=info")
+        EnvFilter::new("warn,rumqttd=off,homeward=info,homeward_broker=info,homeward_ingest=info,homeward_predict=info,homeward_train=info")
     });
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false).init();
     homeward::run(args)

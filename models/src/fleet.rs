@@ -15,7 +15,7 @@ use crate::time::{duration_name, parse_duration};
 pub struct WrittenFleet {
     /// Name of the fleet and of its model in the registry: 1 to 64 characters of `a-z0-9_-`.
     pub name: String,
-    /// Window lengths, default 10 s, 60 s, 10 min; each a multiple of 6 ms.
+    /// Window lengths, default 10 s, 60 s, 10 min; at least 6 ms.
     #[serde(default = "default_windows")]
     pub windows: Vec<String>,
     /// How long after its first reading, and after each maintenance, a device's normal values are learnt; default 2 min.
@@ -351,8 +351,8 @@ fn windows(written: &[String]) -> Result<Vec<i64>, ConfigError> {
     let mut windows = Vec::new();
     for text in written {
         let ms = parse_duration("fleet.windows", text)?;
-        if ms == 0 || ms % 6 != 0 {
-            return Err(ConfigError::new("fleet.windows", format!("{text:?}"), "a multiple of 6 ms above 0"));
+        if ms < 6 {
+            return Err(ConfigError::new("fleet.windows", format!("{text:?}"), "at least \"6ms\": a window has six panes"));
         }
         if windows.contains(&ms) {
             return Err(ConfigError::new("fleet.windows", format!("{text:?} twice"), "each length once"));
@@ -430,7 +430,7 @@ pub(crate) mod tests {
             Fleet::check(&w).unwrap_err().key
         };
         assert_eq!(key(&|w| w.name = "A b".into()), "fleet.name");
-        assert_eq!(key(&|w| w.windows = vec!["7ms".into()]), "fleet.windows");
+        assert_eq!(key(&|w| w.windows = vec!["5ms".into()]), "fleet.windows");
         assert_eq!(key(&|w| w.commissioning = "x".into()), "fleet.commissioning");
         assert_eq!(key(&|w| w.signals[0].at = "battery".into()), "fleet.signals.battery_v.at");
         assert_eq!(key(&|w| w.signals[1].at = "/battery".into()), "fleet.signals.motor_1_temp.at");

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use homeward_broker::embedded::Broker;
+use homeward_broker::embedded::{Broker, IN_FLIGHT};
 use homeward_data::sim::{Fleet, SimConfig};
 use homeward_ingest::Stats as IngestStats;
 use homeward_predict::Stats as PredictStats;
@@ -23,7 +23,7 @@ use super::simulate::write_truth;
 use crate::args::{DemoArgs, Speed};
 use crate::config::Config;
 use crate::edges::{self, Stop};
-use crate::live::{HeardCall, LiveFleet, listen};
+use crate::live::{HeardCall, LiveFleet, Uplink, listen};
 use crate::{Failed, report};
 use verdict::{Seen, Verdict};
 
@@ -31,6 +31,10 @@ use verdict::{Seen, Verdict};
 const PAST: (usize, f64) = (40, 5.0);
 /// The present.
 const PRESENT: (usize, f64) = (30, 4.0);
+/// Readings a message in the past and in the present. The embedded broker has 100 messages on their way at most, and ingest acknowledges a
+/// message when its object is stored: messages of several readings keep the objects from being tiny.
+const PAST_UPLINK: usize = 60;
+const PRESENT_UPLINK: usize = 5;
 /// Simulated seconds a second in the present.
 const SPEED: f64 = 300.0;
 /// How long a station may take to finish what it was given.
@@ -75,6 +79,8 @@ fn configure(config: &Config, broker: &str, dir: &Path) -> anyhow::Result<Config
     written.broker.client_id = "demo".into();
     written.store.url = format!("file://{}", store.display());
     written.ingest.max_age = "1s".into();
+    // Half of what the broker has on its way: one half fills while the other is stored.
+    written.ingest.max_rows = IN_FLIGHT / 2;
     written.predict.reload_every = "500ms".into();
     // A fleet worn enough for a demonstration has more than one drone in trouble at once.
     written.decide.max_raised_share = written.decide.max_raised_share.max(0.5);
@@ -104,11 +110,11 @@ async fn past(config: &Config, args: &DemoArgs, stats: &IngestStats, dir: &Path,
     tell(&format!("a fleet of {} drones flies {} h: nobody is called, some fail", PAST.0, PAST.1));
     let (outbox, driver) = edges::outbox(config, "past", std::future::pending()).await?;
     let publisher = Publisher::new(outbox.clone(), None);
-    let mut live = LiveFleet { fleet, topics: &config.topics, publisher, calls: None, obey: false, clock: Arc::new(AtomicI64::new(0)) };
+    let mut live = LiveFleet { fleet, topics: &config.topics, publisher, calls: None, obey: false, clock: Arc::new(AtomicI64::new(0)), uplink: Uplink::of(PAST_UPLINK) };
     let sent = live.fly(Speed::Max, stop).await?;
     outbox.close();
     driver.await?;
-    ready(|| stats.counts().released >= sent, PATIENCE).await.context("ingest did not archive all that was published")?;
+    ready(|| stats.counts().released >= sent, PATIENCE).await.with_context(|| format!("ingest archived {} of {sent} messages", stats.counts().released))?;
     write_truth(&live.fleet, &dir.join("past-truth.jsonl"))?;
     let c = stats.counts();
     tell(&format!(
@@ -157,7 +163,7 @@ async fn present(
     let (ears, hearing) = edges::inbox(config, "drones", &filter, stop.wait()).await?;
     let (outbox, driver) = edges::outbox(config, "present", std::future::pending()).await?;
     let publisher = Publisher::new(outbox.clone(), None);
-    let mut live = LiveFleet { fleet, topics: &config.topics, publisher, calls: Some(listen(ears.clone())), obey: true, clock };
+    let mut live = LiveFleet { fleet, topics: &config.topics, publisher, calls: Some(listen(ears.clone())), obey: true, clock, uplink: Uplink::of(PRESENT_UPLINK) };
     let sent = live.fly(Speed::Times(SPEED), stop).await?;
     outbox.close();
     driver.await?;

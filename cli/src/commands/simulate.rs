@@ -16,7 +16,7 @@ use super::publish::Publisher;
 use crate::args::{SimulateArgs, Speed};
 use crate::config::Config;
 use crate::edges::{self, Stop, now_ms};
-use crate::live::{LiveFleet, listen};
+use crate::live::{LiveFleet, Uplink, listen};
 use crate::report;
 
 /// Bytes gathered before they are written.
@@ -116,6 +116,7 @@ async fn fly(config: &Config, fleet: Fleet, args: &SimulateArgs) -> anyhow::Resu
         calls: Some(listen(inbox.clone())),
         obey: !args.ignore_calls,
         clock: Arc::new(AtomicI64::new(0)),
+        uplink: Uplink::of(1),
     };
     let sent = live.fly(args.speed, &stop).await?;
     outbox.close();

@@ -30,7 +30,7 @@ fn read(spec: &FeatureSpec, state: &mut DeviceState, ts: i64, v: f64) -> Verdict
 
 /// mean, std, min, max, slope in two passes over the values whose pane is among the six newest.
 fn reference(readings: &[(i64, f64)], window_ms: i64) -> [f64; 5] {
-    let pane = |ts: i64| ts.div_euclid(window_ms / 6);
+    let pane = |ts: i64| (ts * 6).div_euclid(window_ms);
     let newest = pane(readings.last().unwrap().0);
     let inside: Vec<_> = readings.iter().filter(|(ts, _)| pane(*ts) > newest - 6).collect();
     let n = inside.len() as f64;
@@ -57,7 +57,7 @@ proptest! {
         steps in prop::collection::vec((1i64..5_000, -1.0f64..1.0), 1..300),
         (centre, spread) in prop::sample::select(vec![(0.0, 1.0), (1e6, 1e-3), (-50.0, 20.0)]),
     ) {
-        let spec = spec_of(&["6s", "60s"], "1s");
+        let spec = spec_of(&["6s", "10s", "60s"], "1s");
         let mut state = DeviceState::new(&spec);
         let mut readings = Vec::new();
         let mut ts = 1_764_000_000_000;
@@ -66,7 +66,7 @@ proptest! {
             readings.push((ts, centre + spread * x));
             prop_assert_eq!(read(&spec, &mut state, ts, readings.last().unwrap().1), Verdict::Accepted);
         }
-        for (name, ms) in [("6s", 6_000), ("60s", 60_000)] {
+        for (name, ms) in [("6s", 6_000), ("10s", 10_000), ("60s", 60_000)] {
             let expected = reference(&readings, ms);
             // Relative to the value; a std or slope that is nearly nothing, relative to spread (over window).
             let scales = [0.0, spread, 0.0, 0.0, spread / (ms as f64 / 1000.0)];

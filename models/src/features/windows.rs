@@ -9,7 +9,7 @@ const STRIDE: usize = PANES + 1;
 /// One window length over all channels of a device.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Window {
-    pane_ms: i64,
+    length_ms: i64,
     /// Number of the current pane since the epoch; `None` before the first reading.
     current: Option<i64>,
     moments: Vec<Moments>,
@@ -17,7 +17,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(length_ms: i64, channels: usize) -> Self {
-        Self { pane_ms: length_ms / PANES as i64, current: None, moments: vec![NONE; channels * STRIDE] }
+        Self { length_ms, current: None, moments: vec![NONE; channels * STRIDE] }
     }
 
     /// Forgets everything.
@@ -28,7 +28,8 @@ impl Window {
 
     /// Moves on to the pane of `ts`; whether all that was in the window is now out of it.
     pub(super) fn turn(&mut self, ts: i64) -> bool {
-        let pane = ts.div_euclid(self.pane_ms);
+        // A sixth of the window, without rounding: 10 s is no multiple of 6 ms, and a pane need not be whole milliseconds.
+        let pane = (ts * PANES as i64).div_euclid(self.length_ms);
         let Some(current) = self.current.replace(pane) else { return true };
         if pane == current {
             return false;

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::batch::{BatchError, Batcher, Incoming, Sealed};
-use crate::stats::add;
 use crate::upload::{UploadError, Uploader};
 use crate::{Settings, Stats};
 
@@ -57,8 +56,8 @@ pub async fn run<I: Inbox>(
     let uploader = Uploader::new(store, writer, settings.zstd_level, stats.clone());
     // One batch is stored while the next one fills; a third waits, and then the inbox does.
     let (sender, receiver) = mpsc::channel(1);
-    let storing = tokio::spawn(store_all(receiver, uploader, inbox.clone(), stats));
-    let filled = fill(&*inbox, from, batcher, settings, sender, shutdown).await;
+    let storing = tokio::spawn(store_all(receiver, uploader, inbox.clone(), stats.clone()));
+    let filled = fill(&*inbox, from, batcher, settings, sender, &stats, shutdown).await;
     let stored = storing.await?;
     filled.and(stored)
 }
@@ -74,7 +73,7 @@ async fn store_all<I: Inbox>(
         let (end, messages) = (sealed.last + 1, sealed.messages);
         uploader.store(sealed).await?;
         inbox.release(READER, end)?;
-        add(&stats.released, messages);
+        stats.released(messages);
     }
     Ok(())
 }
@@ -85,6 +84,7 @@ async fn fill<I: Inbox>(
     mut batcher: Batcher,
     settings: &Settings,
     batches: mpsc::Sender<Sealed>,
+    stats: &Stats,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), IngestError> {
     let mut shutdown = std::pin::pin!(shutdown);
@@ -99,6 +99,9 @@ async fn fill<I: Inbox>(
             () = timer => true,
             read = inbox.read(READER, next, CHUNK, &mut chunk) => read.is_ok(),
         };
+        if !chunk.is_empty() {
+            stats.woke();
+        }
         for message in &chunk {
             batcher.take(incoming(message))?;
             next = message.position + 1;

@@ -10,8 +10,6 @@ mod service;
 mod settings;
 mod speak;
 mod stats;
-#[cfg(test)]
-mod tests;
 
 pub use champion::load;
 pub use service::{PredictError, run};

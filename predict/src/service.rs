@@ -2,15 +2,16 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use homeward_broker::{Inbox, InboxError, Message, Outbox, Outgoing, PublishError, Recent};
+use homeward_broker::{Inbox, InboxError, Message, Outbox, Outgoing, PublishError, Receipt, Recent};
 use homeward_models::Fleet;
 use homeward_models::topic::Topics;
 use homeward_store::Registry;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::champion::follow;
+use crate::champion::{InService, follow};
 use crate::fleet::FleetState;
 use crate::stats::add;
 use crate::{Settings, Stats};
@@ -19,6 +20,8 @@ use crate::{Settings, Stats};
 const READER: &str = "predict";
 /// Messages taken from the inbox at once.
 const CHUNK: usize = 2_048;
+/// Chunks that may wait for what they caused to be confirmed; then reading waits.
+const UNCONFIRMED: usize = 16;
 /// How often calls are looked at for their end.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
@@ -31,10 +34,14 @@ pub enum PredictError {
     /// The outbox was stopped.
     #[error("a call could not be published: {0}")]
     Outbox(#[from] PublishError),
+    /// The confirming task panicked.
+    #[error("the confirming task stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
 }
 
 /// Scores what comes in at `inbox` until `shutdown` or until the inbox is closed. A model is taken into service as soon as the registry has a
 /// champion; until then the devices' windows fill.
+#[allow(clippy::too_many_arguments, reason = "the edges are passed in one by one, as everywhere")]
 pub async fn run<I: Inbox, O: Outbox>(
     inbox: Arc<I>,
     outbox: Arc<O>,
@@ -45,47 +52,51 @@ pub async fn run<I: Inbox, O: Outbox>(
     stats: Arc<Stats>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), PredictError> {
-    let mut next = inbox.attach(READER)?;
+    let next = inbox.attach(READER)?;
     let (sender, mut service) = watch::channel(None);
     let following = tokio::spawn(follow(registry, fleet.clone(), settings.reload_every, stats.clone(), sender));
     // A champion that is there already is in service before the first reading is scored.
     _ = tokio::time::timeout(settings.reload_every.min(Duration::from_secs(5)), service.changed()).await;
-    let mut scorer = Scorer {
-        state: FleetState::new(fleet, topics, settings, stats.clone()),
-        recent: Recent::default(),
-        outbox,
-        stats,
-        dry_run: settings.dry_run,
-        out: Vec::new(),
-    };
-    let mut shutdown = std::pin::pin!(shutdown);
-    let mut chunk: Vec<Message> = Vec::with_capacity(CHUNK);
-    let mut expire = tokio::time::interval(EXPIRE_EVERY);
     service.mark_changed();
-    let ended = loop {
-        chunk.clear();
-        let open = tokio::select! {
-            biased;
-            () = &mut shutdown => break Ok(()),
-            _ = expire.tick() => { scorer.state.expire(now_ms(), &mut scorer.out); true }
-            read = inbox.read(READER, next, CHUNK, &mut chunk) => read.is_ok(),
-        };
-        if service.has_changed().unwrap_or(false)
-            && let Some(fresh) = service.borrow_and_update().clone()
-        {
-            scorer.state.serve(fresh);
-        }
-        next = chunk.last().map_or(next, |m| m.position + 1);
-        if let Err(error) = scorer.handle(&chunk).await {
-            break Err(error);
-        }
-        inbox.release(READER, next)?;
-        if !open {
-            break Ok(());
-        }
-    };
+    let (said, to_confirm) = mpsc::channel(UNCONFIRMED);
+    let confirming = tokio::spawn(confirm_all(to_confirm, inbox.clone(), stats.clone()));
+    let state = FleetState::new(fleet, topics, settings, stats.clone());
+    let scorer = Scorer { state, recent: Recent::default(), outbox, stats, dry_run: settings.dry_run, out: Vec::new(), said };
+    scorer.score_all(&*inbox, next, service, shutdown).await;
     following.abort();
-    ended
+    confirming.await?
+}
+
+/// What a chunk of messages caused to be published, still to be confirmed, and the position up to which it may be released then.
+struct Said {
+    end: u64,
+    messages: usize,
+    read_at: Instant,
+    receipts: Vec<(Outgoing, Receipt)>,
+}
+
+/// Releases chunks in order, each when all that it caused is confirmed. Scoring goes on meanwhile.
+async fn confirm_all<I: Inbox>(mut said: mpsc::Receiver<Said>, inbox: Arc<I>, stats: Arc<Stats>) -> Result<(), PredictError> {
+    let mut first = None;
+    while let Some(chunk) = said.recv().await {
+        let since = *first.get_or_insert(chunk.read_at);
+        for (out, receipt) in chunk.receipts {
+            match receipt.await {
+                Ok(()) => add(&stats.calls, usize::from(out.message_expiry_s.is_some())),
+                Err(PublishError::Stopped) => return Err(PublishError::Stopped.into()),
+                Err(error) => {
+                    add(&stats.failed, 1);
+                    tracing::error!(topic = out.topic, %error, "not published");
+                }
+            }
+        }
+        inbox.release(READER, chunk.end)?;
+        if chunk.messages == 0 {
+            continue;
+        }
+        stats.busy_us.store(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 struct Scorer<O> {
@@ -95,46 +106,66 @@ struct Scorer<O> {
     stats: Arc<Stats>,
     dry_run: bool,
     out: Vec<Outgoing>,
+    said: mpsc::Sender<Said>,
 }
 
 impl<O: Outbox> Scorer<O> {
-    /// Handles a chunk and publishes what it causes; returns when all of that is confirmed.
-    async fn handle(&mut self, chunk: &[Message]) -> Result<(), PredictError> {
-        for message in chunk {
-            add(&self.stats.messages, 1);
-            let print = Recent::print(&message.topic, &message.payload);
-            if self.recent.contains(print) {
-                // A redelivery: ten of them in a row would look like a clock step.
-                add(&self.stats.skipped, 1);
-                continue;
+    /// Reads and scores until the inbox closes, `shutdown`, or confirming has ended with an error.
+    async fn score_all<I: Inbox>(
+        mut self,
+        inbox: &I,
+        mut next: u64,
+        mut service: watch::Receiver<Option<Arc<InService>>>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut chunk: Vec<Message> = Vec::with_capacity(CHUNK);
+        let mut expire = tokio::time::interval(EXPIRE_EVERY);
+        loop {
+            chunk.clear();
+            let open = tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                _ = expire.tick() => { self.state.expire(now_ms(), &mut self.out); true }
+                read = inbox.read(READER, next, CHUNK, &mut chunk) => read.is_ok(),
+            };
+            if service.has_changed().unwrap_or(false)
+                && let Some(fresh) = service.borrow_and_update().clone()
+            {
+                self.state.serve(fresh);
             }
-            self.recent.insert(print);
-            self.state.handle(&message.topic, &message.payload, message.received_at_ms, &mut self.out);
+            let read_at = Instant::now();
+            next = chunk.last().map_or(next, |m| m.position + 1);
+            chunk.iter().for_each(|message| self.handle(message));
+            if !self.publish(next, chunk.len(), read_at).await || !open {
+                return;
+            }
         }
-        self.publish().await
     }
 
-    async fn publish(&mut self) -> Result<(), PredictError> {
+    fn handle(&mut self, message: &Message) {
+        add(&self.stats.messages, 1);
+        let print = Recent::print(&message.topic, &message.payload);
+        if self.recent.contains(print) {
+            // A redelivery: ten of them in a row would look like a clock step.
+            return add(&self.stats.skipped, 1);
+        }
+        self.recent.insert(print);
+        self.state.handle(&message.topic, &message.payload, message.received_at_ms, &mut self.out);
+    }
+
+    /// Submits what was said and hands it over to be confirmed; whether confirming still goes on.
+    async fn publish(&mut self, end: u64, messages: usize, read_at: Instant) -> bool {
         let mut receipts = Vec::with_capacity(self.out.len());
         for out in self.out.drain(..) {
             if self.dry_run {
                 tracing::info!(topic = out.topic, payload = %String::from_utf8_lossy(&out.payload), "dry run: not published");
                 continue;
             }
-            let topic = out.topic.clone();
-            receipts.push((topic, out.message_expiry_s.is_some(), self.outbox.submit(vec![out]).await));
+            let receipt = self.outbox.submit(vec![out.clone()]).await;
+            receipts.push((out, receipt));
         }
-        for (topic, is_call, receipt) in receipts {
-            match receipt.await {
-                Ok(()) => add(&self.stats.calls, usize::from(is_call)),
-                Err(PublishError::Stopped) => return Err(PublishError::Stopped.into()),
-                Err(error) => {
-                    add(&self.stats.failed, 1);
-                    tracing::error!(topic, %error, "not published");
-                }
-            }
-        }
-        Ok(())
+        self.said.send(Said { end, messages, read_at, receipts }).await.is_ok()
     }
 }
 

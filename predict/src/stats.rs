@@ -44,6 +44,8 @@ counters! {
     models,
     /// Models refused.
     models_refused,
+    /// Microseconds from the first message to the last release.
+    busy_us,
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: usize) {

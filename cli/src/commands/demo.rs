@@ -110,11 +110,21 @@ async fn past(config: &Config, args: &DemoArgs, stats: &IngestStats, dir: &Path,
     tell(&format!("a fleet of {} drones flies {} h: nobody is called, some fail", PAST.0, PAST.1));
     let (outbox, driver) = edges::outbox(config, "past", std::future::pending()).await?;
     let publisher = Publisher::new(outbox.clone(), None);
-    let mut live = LiveFleet { fleet, topics: &config.topics, publisher, calls: None, obey: false, clock: Arc::new(AtomicI64::new(0)), uplink: Uplink::of(PAST_UPLINK) };
+    let mut live = LiveFleet {
+        fleet,
+        topics: &config.topics,
+        publisher,
+        calls: None,
+        obey: false,
+        clock: Arc::new(AtomicI64::new(0)),
+        uplink: Uplink::of(PAST_UPLINK),
+    };
     let sent = live.fly(Speed::Max, stop).await?;
     outbox.close();
     driver.await?;
-    ready(|| stats.counts().released >= sent, PATIENCE).await.with_context(|| format!("ingest archived {} of {sent} messages", stats.counts().released))?;
+    ready(|| stats.counts().released >= sent, PATIENCE)
+        .await
+        .with_context(|| format!("ingest archived {} of {sent} messages", stats.counts().released))?;
     write_truth(&live.fleet, &dir.join("past-truth.jsonl"))?;
     let c = stats.counts();
     tell(&format!(
@@ -163,7 +173,15 @@ async fn present(
     let (ears, hearing) = edges::inbox(config, "drones", &filter, stop.wait()).await?;
     let (outbox, driver) = edges::outbox(config, "present", std::future::pending()).await?;
     let publisher = Publisher::new(outbox.clone(), None);
-    let mut live = LiveFleet { fleet, topics: &config.topics, publisher, calls: Some(listen(ears.clone())), obey: true, clock, uplink: Uplink::of(PRESENT_UPLINK) };
+    let mut live = LiveFleet {
+        fleet,
+        topics: &config.topics,
+        publisher,
+        calls: Some(listen(ears.clone())),
+        obey: true,
+        clock,
+        uplink: Uplink::of(PRESENT_UPLINK),
+    };
     let sent = live.fly(Speed::Times(SPEED), stop).await?;
     outbox.close();
     driver.await?;

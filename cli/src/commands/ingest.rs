@@ -25,6 +25,8 @@ struct Ingested {
     objects: u64,
     bytes: u64,
     released: u64,
+    /// From the first message to the last release.
+    busy_s: f64,
 }
 
 pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
@@ -44,6 +46,7 @@ pub(crate) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
         objects: c.objects,
         bytes: c.bytes,
         released: c.released,
+        busy_s: c.busy.as_secs_f64(),
     };
     report::outcome(json, &done, || line(&stats))
 }

@@ -22,7 +22,7 @@ pub(crate) async fn run(config: &Config, dry_run: bool, json: bool) -> anyhow::R
     outcome?;
     let c = stats.counts();
     let value = json!({"messages": c.messages, "scored": c.scored, "unscored": c.unscored, "refused": c.refused, "skipped": c.skipped, "raised": c.raised,
-        "cleared": c.cleared, "calls": c.calls, "failed": c.failed, "models": c.models, "models_refused": c.models_refused});
+        "cleared": c.cleared, "calls": c.calls, "failed": c.failed, "models": c.models, "models_refused": c.models_refused, "busy_s": c.busy_us as f64 / 1e6});
     report::outcome(json, &value, || line(&stats))
 }
 

@@ -1,5 +1,6 @@
 //! `homeward models`: the registry.
 
+use homeward_models::ConfigError;
 use homeward_models::time::rfc3339;
 use homeward_store::Champion;
 use homeward_store::keys::ModelVersion;
@@ -29,7 +30,7 @@ pub(crate) async fn show(config: &Config, version: Option<&str>, json: bool) -> 
     let registry = edges::registry(config, &edges::store(config)?)?;
     let champion = registry.champion().await?;
     let version: ModelVersion = match (version, &champion) {
-        (Some(text), _) => text.parse()?,
+        (Some(text), _) => parse(text)?,
         (None, Some(champion)) => champion.version.clone(),
         (None, None) => return Err(Failed(format!("no champion of {} yet: homeward train makes one", config.fleet.name)).into()),
     };
@@ -46,7 +47,7 @@ pub(crate) async fn show(config: &Config, version: Option<&str>, json: bool) -> 
 pub(crate) async fn promote(config: &Config, version: &str, json: bool) -> anyhow::Result<()> {
     let store = edges::store(config)?;
     let registry = edges::registry(config, &store)?;
-    let version: ModelVersion = version.parse()?;
+    let version = parse(version)?;
     // A model that predict would refuse is refused here, before it is the champion.
     homeward_predict::load(&registry, &version, &config.fleet).await?;
     let champion = registry.promote(&version, "by hand", now_ms()).await?;
@@ -57,6 +58,11 @@ pub(crate) async fn rollback(config: &Config, json: bool) -> anyhow::Result<()> 
     let registry = edges::registry(config, &edges::store(config)?)?;
     let champion = registry.rollback(now_ms()).await?;
     report::outcome(json, &described(&champion), || format!("champion: {}", champion.version))
+}
+
+/// A version as typed.
+fn parse(text: &str) -> Result<ModelVersion, ConfigError> {
+    text.parse().map_err(|_| ConfigError::new("version", format!("{text:?}"), "a version as homeward models list shows them, such as 20261122T131500Z-3fa9c1"))
 }
 
 fn described(champion: &Champion) -> Value {

@@ -37,6 +37,21 @@ pub struct EventColumn {
     pub component: Option<String>,
 }
 
+/// Column names with `_2`, `_3` … after a name that came before: a payload holds a field once.
+fn told_apart(header: Vec<String>) -> Vec<String> {
+    let mut apart: Vec<String> = Vec::with_capacity(header.len());
+    for name in header {
+        let mut candidate = name.clone();
+        let mut copy = 2;
+        while apart.contains(&candidate) {
+            candidate = format!("{name}_{copy}");
+            copy += 1;
+        }
+        apart.push(candidate);
+    }
+    apart
+}
+
 /// A table's rows by column.
 pub(super) struct Table {
     csv: csv::Reader<Text>,
@@ -50,6 +65,7 @@ impl Table {
         let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(text);
         let header = csv.byte_headers().map_err(|error| broken(error, 1))?;
         let header: Vec<String> = header.iter().map(|name| String::from_utf8_lossy(name.trim_ascii()).into_owned()).collect();
+        let header = told_apart(header);
         if header.is_empty() {
             return Err(Fault::format("the file is empty", "a line with the columns' names, then rows"));
         }
@@ -228,5 +244,16 @@ impl Trigger {
             payload.text("component", component);
         }
         payload.done()
+    }
+}
+
+#[cfg(test)]
+mod names {
+    use super::told_apart;
+
+    #[test]
+    fn a_column_named_twice_keeps_both_values() {
+        let header = ["a", "b", "a", "a_2", "a"].map(String::from).to_vec();
+        assert_eq!(told_apart(header), ["a", "b", "a_2", "a_2_2", "a_3"]);
     }
 }

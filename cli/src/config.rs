@@ -246,9 +246,9 @@ fn broker(w: &WrittenBroker, env: &BTreeMap<String, String>) -> Result<homeward_
         alpn: w.tls.alpn.clone(),
     };
     homeward_broker::Settings::check(options).map_err(|error| match error {
-        homeward_broker::SettingsError::Invalid { key, found, wanted } => ConfigError::new(broker_key(&key), found, wanted),
+        homeward_broker::SettingsError::Invalid { key, found, wanted } => ConfigError::new(broker_key(key), found, wanted),
         homeward_broker::SettingsError::File { key, path, reason } => {
-            ConfigError::new(broker_key(&key), format!("{path:?}: {reason}"), "a readable PEM file")
+            ConfigError::new(broker_key(key), format!("{path:?}: {reason}"), "a readable PEM file")
         }
     })
 }

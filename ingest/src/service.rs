@@ -2,18 +2,15 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use homeward_broker::{Inbox, InboxError, Message};
-use homeward_models::Fleet;
-use homeward_models::topic::Topics;
-use homeward_store::keys::WriterId;
-use homeward_store::{ArchiveError, Store};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::Stats;
 use crate::batch::{BatchError, Batcher, Incoming, Sealed};
 use crate::upload::{UploadError, Uploader};
-use crate::{Settings, Stats};
 
 /// The name of this reader at the inbox.
 const READER: &str = "ingest";
@@ -26,9 +23,6 @@ pub enum IngestError {
     /// The inbox refused this reader or a release.
     #[error(transparent)]
     Inbox(#[from] InboxError),
-    /// The fleet's signals cannot be columns.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
     /// A message could not be put into a batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
@@ -40,24 +34,21 @@ pub enum IngestError {
     Stopped(#[from] tokio::task::JoinError),
 }
 
-/// Archives what comes in at `inbox` until `shutdown` or until the inbox is closed; then stores and releases what it holds.
+/// Archives what comes in at `inbox` until `shutdown` or until the inbox is closed; then stores and releases what it holds. A batch is closed when
+/// it is full or its oldest message has waited for `max_age`. `stats` are those of the batcher and the uploader.
 pub async fn run<I: Inbox>(
     inbox: Arc<I>,
-    store: Store,
-    fleet: &Fleet,
-    topics: &Topics,
-    settings: &Settings,
-    writer: WriterId,
+    batcher: Batcher,
+    uploader: Uploader,
+    max_age: Duration,
     stats: Arc<Stats>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), IngestError> {
     let from = inbox.attach(READER)?;
-    let batcher = Batcher::new(fleet, topics, settings, stats.clone())?;
-    let uploader = Uploader::new(store, writer, settings.zstd_level, stats.clone());
     // One batch is stored while the next one fills; a third waits, and then the inbox does.
     let (sender, receiver) = mpsc::channel(1);
     let storing = tokio::spawn(store_all(receiver, uploader, inbox.clone(), stats.clone()));
-    let filled = fill(&*inbox, from, batcher, settings, sender, &stats, shutdown).await;
+    let filled = fill(&*inbox, from, batcher, max_age, sender, &stats, shutdown).await;
     let stored = storing.await?;
     filled.and(stored)
 }
@@ -82,7 +73,7 @@ async fn fill<I: Inbox>(
     inbox: &I,
     mut next: u64,
     mut batcher: Batcher,
-    settings: &Settings,
+    max_age: Duration,
     batches: mpsc::Sender<Sealed>,
     stats: &Stats,
     shutdown: impl Future<Output = ()> + Send,
@@ -105,7 +96,7 @@ async fn fill<I: Inbox>(
         for message in &chunk {
             batcher.take(incoming(message))?;
             next = message.position + 1;
-            due.get_or_insert_with(|| Instant::now() + settings.max_age);
+            due.get_or_insert_with(|| Instant::now() + max_age);
             if batcher.full() && !pass_on(&mut batcher, &batches, &mut due).await {
                 return Ok(());
             }

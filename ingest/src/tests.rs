@@ -10,7 +10,7 @@ use homeward_store::Store;
 use homeward_store::archive::{read_events, read_quarantine, read_telemetry};
 use homeward_store::keys::{Prefix, Table, WriterId};
 
-use crate::{Settings, Stats, WrittenIngest, run};
+use crate::{Batcher, Settings, Stats, Uploader, WrittenIngest, run};
 
 const NOW: i64 = 1_764_000_000_500;
 
@@ -43,9 +43,9 @@ impl Rig {
         let topics = Topics::check(&WrittenTopics::default()).unwrap();
         self.inbox.close();
         let writer = WriterId::from_bytes([7; 8]);
-        run(self.inbox.clone(), self.store.clone(), &fleet(), &topics, &settings, writer, self.stats.clone(), std::future::pending())
-            .await
-            .unwrap();
+        let batcher = Batcher::new(&fleet(), &topics, &settings, self.stats.clone()).unwrap();
+        let uploader = Uploader::new(self.store.clone(), writer, settings.zstd_level, self.stats.clone());
+        run(self.inbox.clone(), batcher, uploader, settings.max_age, self.stats.clone(), std::future::pending()).await.unwrap();
     }
 
     async fn objects(&self, table: Table) -> Vec<bytes::Bytes> {

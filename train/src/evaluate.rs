@@ -227,9 +227,11 @@ impl Pricer<'_> {
         let mut ages = vec![0.0; self.matrix.rows()];
         for device in &self.matrix.devices {
             for life in &device.lives {
-                let start = self.matrix.times[device.rows.start + life.first];
-                for row in device.rows.start + life.first..device.rows.start + life.end {
-                    ages[row] = (self.matrix.times[row] - start) as f64 / 3_600_000.0;
+                let rows = device.rows.start + life.first..device.rows.start + life.end;
+                let times = &self.matrix.times[rows.clone()];
+                let start = times.first().copied().unwrap_or_default();
+                for (age, time) in ages[rows].iter_mut().zip(times) {
+                    *age = (time - start) as f64 / 3_600_000.0;
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use homeward_ingest::{IngestError, Stats};
+use homeward_ingest::{Batcher, Stats, Uploader};
 use serde::Serialize;
 
 use crate::config::Config;
@@ -57,18 +57,10 @@ pub(crate) async fn service(config: &Config, stats: Arc<Stats>, stop: &Stop) -> 
     let filters = [config.topics.telemetry.filter(), config.topics.events.filter()];
     let (inbox, driver) = edges::inbox(config, "ingest", &filters, stop.wait()).await?;
     tracing::info!(broker = config.broker.url(), store = %store, "ingest runs");
+    let batcher = Batcher::new(&config.fleet, &config.topics, &config.ingest, stats.clone())?;
+    let uploader = Uploader::new(store, edges::new_writer()?, config.ingest.zstd_level, stats.clone());
     // The inbox closes when told to stop, and the service ends when it has stored what the inbox still held.
-    let ran: Result<(), IngestError> = homeward_ingest::run(
-        inbox.clone(),
-        store,
-        &config.fleet,
-        &config.topics,
-        &config.ingest,
-        edges::new_writer()?,
-        stats,
-        stop.wait_and(GRACE),
-    )
-    .await;
+    let ran = homeward_ingest::run(inbox.clone(), batcher, uploader, config.ingest.max_age, stats, stop.wait_and(GRACE)).await;
     inbox.finish();
     driver.await?;
     Ok(ran?)

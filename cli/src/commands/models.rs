@@ -62,7 +62,9 @@ pub(crate) async fn rollback(config: &Config, json: bool) -> anyhow::Result<()> 
 
 /// A version as typed.
 fn parse(text: &str) -> Result<ModelVersion, ConfigError> {
-    text.parse().map_err(|_| ConfigError::new("version", format!("{text:?}"), "a version as homeward models list shows them, such as 20261122T131500Z-3fa9c1"))
+    text.parse().map_err(|_| {
+        ConfigError::new("version", format!("{text:?}"), "a version as homeward models list shows them, such as 20261122T131500Z-3fa9c1")
+    })
 }
 
 fn described(champion: &Champion) -> Value {

@@ -46,7 +46,7 @@ fn mistakes_name_their_key_and_fit_a_line() {
 #[test]
 fn the_environment_goes_over_the_file() {
     let env = [
-        ("HOMEWARD_BROKER_URL", "mqtt://elsewhere:1884"),
+        ("HOMEWARD_BROKER_URL", "mqtts://elsewhere:1884"),
         ("HOMEWARD_INGEST_MAX_ROWS", "1000"),
         ("HOMEWARD_BROKER_CLIENT_ID", "17"),
         ("HOMEWARD_TRAIN_HORIZONS", "[\"5m\", \"10m\"]"),
@@ -55,7 +55,7 @@ fn the_environment_goes_over_the_file() {
         ("PATH", "x"),
     ];
     let config = parse(SAMPLE, &env).unwrap();
-    assert_eq!(config.broker.url(), "mqtt://elsewhere:1884");
+    assert_eq!(config.broker.url(), "mqtts://elsewhere:1884");
     assert_eq!((config.ingest.max_rows, config.broker.client_id()), (1000, "17"));
     assert_eq!((config.train.horizons.len(), config.written.broker.tls.alpn.len()), (2, 1));
 }
@@ -70,11 +70,11 @@ fn mistakes_in_the_environment_name_the_variable() {
 
 #[test]
 fn the_password_comes_from_the_environment_or_a_file_only() {
-    assert_eq!(parse(&changed("[broker]", "[broker]\npassword = \"x\""), &[]).unwrap_err().key, "broker.password");
+    assert_eq!(parse(&changed("[broker]\n", "[broker]\npassword = \"x\"\n"), &[]).unwrap_err().key, "broker.password");
     assert_eq!(parse(SAMPLE, &[("HOMEWARD_BROKER_PASSWORD", "x")]).unwrap_err().key, "broker.user");
-    assert!(parse(&changed("[broker]", "[broker]\nuser = \"u\""), &[("HOMEWARD_BROKER_PASSWORD", "x")]).is_ok());
+    assert!(parse(&changed("[broker]\n", "[broker]\nuser = \"u\"\n"), &[("HOMEWARD_BROKER_PASSWORD", "x")]).is_ok());
     assert_eq!(
-        parse(&changed("[broker]", "[broker]\nuser = \"u\"\npassword_file = \"/nonexistent\""), &[]).unwrap_err().key,
+        parse(&changed("[broker]\n", "[broker]\nuser = \"u\"\npassword_file = \"/nonexistent\"\n"), &[]).unwrap_err().key,
         "broker.password_file"
     );
 }

@@ -13,6 +13,7 @@ fn folder(name: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let folder = std::env::var_os("HOMEWARD_TEST_DATA").map_or_else(beside, PathBuf::from).join(name);
     if !folder.is_dir() {
+        assert!(std::env::var_os("HOMEWARD_TEST_ALL").is_none(), "HOMEWARD_TEST_ALL is set, and {} is not there", folder.display());
         eprintln!("SKIPPED: {} is not there; set HOMEWARD_TEST_DATA to the folder of public data sets", folder.display());
         return None;
     }

@@ -76,7 +76,7 @@ impl<'a> Speaker<'a> {
         json(self.topics.operators.clone(), &OperatorNote { note, device: device.as_str(), alert_id, detail })
     }
 
-    /// Why the last horizon's risk is what it is, largest first.
+    /// What speaks for a failure within the last horizon, largest first; what speaks against it is no reason for a call.
     pub(crate) fn reasons(&self, row: &[f64]) -> Vec<CallReason<'a>> {
         let model = &self.service.model;
         let known = |x: f64| x.is_finite().then_some(x);
@@ -87,7 +87,7 @@ impl<'a> Speaker<'a> {
             typical: known(model.typical[feature as usize]),
             contribution,
         };
-        contributions.into_iter().take(REASONS).map(reason).collect()
+        contributions.into_iter().filter(|c| c.1 > 0.0).take(REASONS).map(reason).collect()
     }
 
     /// The component whose features speak loudest for a failure.

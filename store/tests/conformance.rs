@@ -212,6 +212,7 @@ async fn local_files() {
 async fn s3() {
     let server = match S3Server::start() {
         Ok(server) => server,
+        Err(reason) if std::env::var_os("HOMEWARD_TEST_ALL").is_some() => panic!("HOMEWARD_TEST_ALL is set, but no S3 server: {reason}"),
         Err(reason) => return eprintln!("SKIPPED: the conformance suite over S3: {reason}"),
     };
     let options = server.options();

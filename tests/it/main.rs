@@ -1,1 +1,15 @@
-//! x
+//! The workspace's integration tests: the real `homeward` binary through real brokers and stores, one module a promise.
+//!
+//! What a test needs beyond the workspace (Mosquitto, pyarrow, an S3 server, public data sets) may be missing: it then says `SKIPPED`.
+//! With `HOMEWARD_TEST_ALL=1` a missing part is a failure instead.
+#![allow(clippy::unwrap_used)]
+
+mod config;
+mod demo;
+mod durability;
+mod fd001;
+mod harness;
+mod predict;
+mod quarantine;
+mod s3;
+mod simulate;

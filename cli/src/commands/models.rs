@@ -27,10 +27,11 @@ pub(crate) async fn list(config: &Config, json: bool) -> anyhow::Result<()> {
 }
 
 pub(crate) async fn show(config: &Config, version: Option<&str>, json: bool) -> anyhow::Result<()> {
+    let version = version.map(parse).transpose()?;
     let registry = edges::registry(config, &edges::store(config)?)?;
     let champion = registry.champion().await?;
-    let version: ModelVersion = match (version, &champion) {
-        (Some(text), _) => parse(text)?,
+    let version = match (version, &champion) {
+        (Some(version), _) => version,
         (None, Some(champion)) => champion.version.clone(),
         (None, None) => return Err(Failed(format!("no champion of {} yet: homeward train makes one", config.fleet.name)).into()),
     };
@@ -45,9 +46,8 @@ pub(crate) async fn show(config: &Config, version: Option<&str>, json: bool) -> 
 }
 
 pub(crate) async fn promote(config: &Config, version: &str, json: bool) -> anyhow::Result<()> {
-    let store = edges::store(config)?;
-    let registry = edges::registry(config, &store)?;
     let version = parse(version)?;
+    let registry = edges::registry(config, &edges::store(config)?)?;
     // A model that predict would refuse is refused here, before it is the champion.
     homeward_predict::load(&registry, &version, &config.fleet).await?;
     let champion = registry.promote(&version, "by hand", now_ms()).await?;

@@ -1,0 +1,84 @@
+//! What the tests share: the binary, a folder and a configuration each, the archive read back, and what may be missing.
+
+pub(crate) mod archive;
+mod binary;
+pub(crate) mod mqtt;
+mod site;
+
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use homeward_broker::testing::{Mosquitto, find_mosquitto};
+use homeward_store::testing::S3Server;
+
+pub(crate) use site::{Done, Service, Site, files};
+
+/// How long anything may take before a test gives it up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+static TURNS: RwLock<()> = RwLock::new(());
+
+/// A test that runs beside others.
+pub(crate) fn beside_others() -> RwLockReadGuard<'static, ()> {
+    TURNS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A test that simulates time at a multiple of real speed and needs the machine for itself.
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURNS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The part that `test` needs, or `None`, said aloud; a panic where all parts must be there.
+#[allow(clippy::print_stderr)]
+fn need<T>(test: &str, part: Result<T, String>) -> Option<T> {
+    match part {
+        Ok(part) => Some(part),
+        Err(missing) if std::env::var("HOMEWARD_TEST_ALL").is_ok_and(|all| all == "1") => {
+            panic!("{test}: HOMEWARD_TEST_ALL=1, but {missing}")
+        }
+        Err(missing) => {
+            eprintln!("SKIPPED: {test}: {missing}");
+            None
+        }
+    }
+}
+
+/// A Mosquitto of the test's own.
+pub(crate) fn mosquitto(test: &str) -> Option<Mosquitto> {
+    let found = find_mosquitto().and_then(|_| Mosquitto::start()).ok_or_else(|| "Mosquitto is not installed".to_owned());
+    need(test, found).map(|started| started.expect("Mosquitto starts"))
+}
+
+/// An S3 server of the test's own.
+pub(crate) fn s3(test: &str) -> Option<S3Server> {
+    need(test, S3Server::start())
+}
+
+/// A file of the public data sets.
+pub(crate) fn data(test: &str, file: &str) -> Option<PathBuf> {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let path = std::env::var_os("HOMEWARD_TEST_DATA").map_or_else(beside, PathBuf::from).join(file);
+    let missing = || format!("{} is not there (HOMEWARD_TEST_DATA names the folder of public data sets)", path.display());
+    need(test, path.is_file().then_some(&path).ok_or_else(missing)).cloned()
+}
+
+/// Python with pyarrow: a reader of the archive that shares no code with us.
+pub(crate) fn pyarrow(test: &str) -> Option<()> {
+    let answer = std::process::Command::new("python3").args(["-c", "import pyarrow"]).output();
+    need(test, answer.is_ok_and(|a| a.status.success()).then_some(()).ok_or_else(|| "python3 has no pyarrow".to_owned()))
+}
+
+/// A file of the workspace.
+pub(crate) fn workspace(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(file)
+}
+
+/// Waits until `done`; a test that would hang fails with `what` instead.
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < until, "waited {} s in vain: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

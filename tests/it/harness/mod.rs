@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use homeward_broker::testing::{Mosquitto, find_mosquitto};
 use homeward_store::testing::S3Server;
 
-pub(crate) use site::{Done, Service, Site, files};
+pub(crate) use site::{Service, Site, files};
 
 /// How long anything may take before a test gives it up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

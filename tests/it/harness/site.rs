@@ -135,11 +135,6 @@ impl Service {
         });
     }
 
-    /// What it has said so far.
-    pub(crate) fn stderr(&self) -> String {
-        self.stderr.so_far()
-    }
-
     /// SIGTERM, and waits for the end.
     pub(crate) fn terminate(mut self) -> Done {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();

@@ -136,9 +136,9 @@ pub enum FormatName {
     Alfa,
     /// Backblaze drive statistics
     Backblaze,
-    /// Comma-separated values, mapped by [source]
+    /// Comma-separated values, mapped by the source section
     Csv,
-    /// JSON lines, as simulate writes them or mapped by [source]
+    /// JSON lines, as simulate writes them or mapped by the source section
     Jsonl,
 }
 
@@ -181,7 +181,7 @@ pub struct TrainArgs {
     /// Train again and again, this long from start to start, e.g. 24h
     #[arg(long, value_name = "DURATION")]
     pub every: Option<String>,
-    /// When the champion moves: better, always or never; over [train] promote
+    /// When the champion moves: better, always or never; over the configuration
     #[arg(long, value_name = "WHEN")]
     pub promote: Option<String>,
 }

@@ -34,23 +34,33 @@ pub enum IngestError {
     Stopped(#[from] tokio::task::JoinError),
 }
 
-/// Archives what comes in at `inbox` until `shutdown` or until the inbox is closed; then stores and releases what it holds. A batch is closed when
-/// it is full or its oldest message has waited for `max_age`. `stats` are those of the batcher and the uploader.
+/// Archives what comes in at `inbox` until it is closed, then stores and releases what it still held. A batch is closed when it is full or its
+/// oldest message has waited for `max_age`. `give_up` ends it at once, even while the store is away: what is not stored then stays with the
+/// broker. `stats` are those of the batcher and the uploader.
 pub async fn run<I: Inbox>(
     inbox: Arc<I>,
     batcher: Batcher,
     uploader: Uploader,
     max_age: Duration,
     stats: Arc<Stats>,
-    shutdown: impl Future<Output = ()> + Send,
+    give_up: impl Future<Output = ()> + Send,
 ) -> Result<(), IngestError> {
     let from = inbox.attach(READER)?;
     // One batch is stored while the next one fills; a third waits, and then the inbox does.
     let (sender, receiver) = mpsc::channel(1);
-    let storing = tokio::spawn(store_all(receiver, uploader, inbox.clone(), stats.clone()));
-    let filled = fill(&*inbox, from, batcher, max_age, sender, &stats, shutdown).await;
-    let stored = storing.await?;
-    filled.and(stored)
+    let mut storing = tokio::spawn(store_all(receiver, uploader, inbox.clone(), stats.clone()));
+    let work = async {
+        let filled = fill(&*inbox, from, batcher, max_age, sender, &stats).await;
+        filled.and((&mut storing).await?)
+    };
+    tokio::select! {
+        biased;
+        done = work => return done,
+        () = give_up => (),
+    }
+    storing.abort();
+    tracing::warn!("stopped before all was stored: the rest stays with the broker");
+    Ok(())
 }
 
 /// Stores batches in order and releases each once it is durable.
@@ -76,9 +86,7 @@ async fn fill<I: Inbox>(
     max_age: Duration,
     batches: mpsc::Sender<Sealed>,
     stats: &Stats,
-    shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), IngestError> {
-    let mut shutdown = std::pin::pin!(shutdown);
     let mut chunk: Vec<Message> = Vec::with_capacity(CHUNK);
     let mut due: Option<Instant> = None;
     loop {
@@ -86,7 +94,8 @@ async fn fill<I: Inbox>(
         let timer = async { if let Some(at) = due { sleep_until(at).await } else { std::future::pending().await } };
         let open = tokio::select! {
             biased;
-            () = &mut shutdown => false,
+            // Storing has ended, with an error that `run` tells.
+            () = batches.closed() => return Ok(()),
             () = timer => true,
             read = inbox.read(READER, next, CHUNK, &mut chunk) => read.is_ok(),
         };

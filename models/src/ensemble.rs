@@ -136,7 +136,7 @@ impl Ensemble {
         }
     }
 
-    /// What each feature on the row's paths adds to the score of horizon `k`, by the change of the expected value at each split
+    /// What each feature on the row's paths adds to q_k (with one horizon, to the risk; before the link), by the change of the expected value at each split
     /// (Saabas 2014); the contributions and the base add up to the score. Largest size first.
     pub fn path_contributions(&self, row: &[f64], k: usize) -> Vec<(u32, f64)> {
         let expected = self.expected(k);

@@ -9,7 +9,7 @@ use homeward_models::decision::{Change, Gate, Rules, Standing};
 use homeward_models::features::{DeviceState, FeatureSpec, Verdict};
 use homeward_models::topic::{Route, Topics};
 use homeward_models::wire::{AckStatus, CallAck, Decoder, decode_ack, decode_event};
-use homeward_models::{DeviceId, Event, EventKind, Fleet};
+use homeward_models::{DeviceId, Event, EventKind, Finding, Fleet};
 
 use crate::champion::InService;
 use crate::speak::Speaker;
@@ -106,7 +106,7 @@ impl FleetState {
         for device in self
             .devices
             .values_mut()
-            .filter(|d| d.standing.as_ref().is_some_and(|s| s.answer.is_none()) && !d.expired && now >= d.call_ends)
+            .filter(|d| d.standing.as_ref().is_some_and(|s| s.answer.is_none()) && !d.operators_only && !d.expired && now >= d.call_ends)
         {
             device.expired = true;
             device.health_at = now;
@@ -116,14 +116,15 @@ impl FleetState {
 
     fn telemetry(&mut self, name: &str, payload: &[u8], now: i64, out: &mut Vec<Outgoing>) {
         let Self { spec, topics, settings, decoder, devices, raised, service, stats, row } = self;
-        if !devices.contains_key(name) {
-            let Ok(id) = DeviceId::parse(name) else { return };
-            devices.insert(id.clone(), Device::new(id, spec));
-        }
-        let fleet_size = devices.len();
-        let Some(device) = devices.get_mut(name) else { return };
         decoder.telemetry(name, payload, now, |_, _, outcome| {
             let Ok(reading) = outcome else { return add(&stats.skipped, 1) };
+            // A device is one that has sent a reading: junk under made-up names must not grow the fleet.
+            if !devices.contains_key(name) {
+                let Ok(id) = DeviceId::parse(name) else { return };
+                devices.insert(id.clone(), Device::new(id, spec));
+            }
+            let fleet_size = devices.len();
+            let Some(device) = devices.get_mut(name) else { return };
             match device.state.reading(spec, reading.ts, &reading.values) {
                 Verdict::Refused(_) => return add(&stats.refused, 1),
                 Verdict::ClockStep => device.clock_step(reading.ts),
@@ -132,29 +133,31 @@ impl FleetState {
             let Some(service) = service else { return add(&stats.unscored, 1) };
             device.state.features(spec, row);
             add(&stats.scored, 1);
-            let mut turn = Turn {
-                device,
-                settings,
-                stats,
-                raised,
-                fleet_size,
-                speaker: Speaker { service, topics, rules: settings.rules },
-                row,
-                now,
-                out,
-            };
-            turn.scored(reading.ts);
+            let speaker = Speaker { service, topics, rules: settings.rules };
+            Turn { device, settings, stats, raised, fleet_size, speaker, row, now, out }.scored(reading.ts);
         });
     }
 
     fn event(&mut self, name: &str, event: &Event, now: i64, out: &mut Vec<Outgoing>) {
         let Some(device) = self.devices.get_mut(name) else { return };
         device.state.event(&self.spec, event);
-        if matches!(event.kind, EventKind::Maintenance | EventKind::Retired) && device.gate.reset() {
+        let answered = match event.kind {
+            EventKind::Maintenance | EventKind::Retired => true,
+            // Nothing was found: the episode is over, and the next flight begins with a fresh gate, as the policy is priced.
+            EventKind::Inspection(Finding::NoFaultFound) => {
+                device.standing.as_ref().is_some_and(|s| event.alert_id.as_ref() == Some(&s.alert_id))
+            }
+            _ => false,
+        };
+        if answered && device.gate.reset() {
             self.raised -= 1;
-            let Some(service) = &self.service else { return };
-            let speaker = Speaker { service, topics: &self.topics, rules: self.settings.rules };
-            device.clear(&speaker, &self.stats, now, out);
+            if let Some(service) = &self.service {
+                let speaker = Speaker { service, topics: &self.topics, rules: self.settings.rules };
+                device.clear(&speaker, &self.stats, now, out);
+            }
+        }
+        if event.kind == EventKind::Retired {
+            self.devices.remove(name);
         }
     }
 
@@ -258,8 +261,8 @@ impl Turn<'_> {
 
     /// Repeats the call if it is due, else says how the device is if that is due.
     fn go_on(&mut self, ts: i64) {
-        let due = self.device.standing.as_mut().is_some_and(|s| s.repeat(ts, &self.settings.rules));
-        if due && !self.device.operators_only {
+        let due = !self.device.operators_only && self.device.standing.as_mut().is_some_and(|s| s.repeat(ts, &self.settings.rules));
+        if due {
             if let Some(standing) = self.device.standing.clone() {
                 let reasons = self.speaker.reasons(self.row);
                 self.out.extend(self.speaker.call(self.device, &standing, State::Raised, Action::Return, &reasons));

@@ -1,7 +1,7 @@
 //! The live service: inbox → decode → features → risk → decision → outbox → release.
 //!
 //! [`fleet::FleetState`] is the pure part: a message and the arrival time go in, messages to publish come out. [`run`] is the edge around
-//! it: a chunk of messages is released when every call it caused has the broker's PUBACK.
+//! it: a chunk of messages is released when the broker has answered for everything it caused to be published.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod champion;

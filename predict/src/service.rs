@@ -39,7 +39,8 @@ pub enum PredictError {
     Stopped(#[from] tokio::task::JoinError),
 }
 
-/// Scores what comes in at `inbox` until `shutdown` or until the inbox is closed. A model is taken into service as soon as the registry has a
+/// Scores what comes in at `inbox` until it is closed and all that was said is confirmed; `give_up` ends it at once, even while the broker is
+/// away. A model is taken into service as soon as the registry has a
 /// champion; until then the devices' windows fill.
 #[allow(clippy::too_many_arguments, reason = "the edges are passed in one by one, as everywhere")]
 pub async fn run<I: Inbox, O: Outbox>(
@@ -50,7 +51,7 @@ pub async fn run<I: Inbox, O: Outbox>(
     topics: &Topics,
     settings: &Settings,
     stats: Arc<Stats>,
-    shutdown: impl Future<Output = ()> + Send,
+    give_up: impl Future<Output = ()> + Send,
 ) -> Result<(), PredictError> {
     let next = inbox.attach(READER)?;
     let (sender, mut service) = watch::channel(None);
@@ -59,12 +60,24 @@ pub async fn run<I: Inbox, O: Outbox>(
     _ = tokio::time::timeout(settings.reload_every.min(Duration::from_secs(5)), service.changed()).await;
     service.mark_changed();
     let (said, to_confirm) = mpsc::channel(UNCONFIRMED);
-    let confirming = tokio::spawn(confirm_all(to_confirm, inbox.clone(), stats.clone()));
+    let mut confirming = tokio::spawn(confirm_all(to_confirm, inbox.clone(), stats.clone()));
     let state = FleetState::new(fleet, topics, settings, stats.clone());
     let scorer = Scorer { state, recent: Recent::default(), outbox, stats, dry_run: settings.dry_run, out: Vec::new(), said };
-    scorer.score_all(&*inbox, next, service, shutdown).await;
+    let work = async {
+        scorer.score_all(&*inbox, next, service).await;
+        (&mut confirming).await?
+    };
+    let ended = tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = give_up => None,
+    };
     following.abort();
-    confirming.await?
+    ended.unwrap_or_else(|| {
+        confirming.abort();
+        tracing::warn!("stopped before all was confirmed: the messages that caused it stay with the broker");
+        Ok(())
+    })
 }
 
 /// What a chunk of messages caused to be published, still to be confirmed, and the position up to which it may be released then.
@@ -79,7 +92,6 @@ struct Said {
 async fn confirm_all<I: Inbox>(mut said: mpsc::Receiver<Said>, inbox: Arc<I>, stats: Arc<Stats>) -> Result<(), PredictError> {
     let mut first = None;
     while let Some(chunk) = said.recv().await {
-        let since = *first.get_or_insert(chunk.read_at);
         for (out, receipt) in chunk.receipts {
             match receipt.await {
                 Ok(()) => add(&stats.calls, usize::from(out.message_expiry_s.is_some())),
@@ -94,6 +106,7 @@ async fn confirm_all<I: Inbox>(mut said: mpsc::Receiver<Said>, inbox: Arc<I>, st
         if chunk.messages == 0 {
             continue;
         }
+        let since: Instant = *first.get_or_insert(chunk.read_at);
         stats.busy_us.store(u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
     Ok(())
@@ -110,22 +123,14 @@ struct Scorer<O> {
 }
 
 impl<O: Outbox> Scorer<O> {
-    /// Reads and scores until the inbox closes, `shutdown`, or confirming has ended with an error.
-    async fn score_all<I: Inbox>(
-        mut self,
-        inbox: &I,
-        mut next: u64,
-        mut service: watch::Receiver<Option<Arc<InService>>>,
-        shutdown: impl Future<Output = ()> + Send,
-    ) {
-        let mut shutdown = std::pin::pin!(shutdown);
+    /// Reads and scores until the inbox closes or confirming has ended with an error.
+    async fn score_all<I: Inbox>(mut self, inbox: &I, mut next: u64, mut service: watch::Receiver<Option<Arc<InService>>>) {
         let mut chunk: Vec<Message> = Vec::with_capacity(CHUNK);
         let mut expire = tokio::time::interval(EXPIRE_EVERY);
         loop {
             chunk.clear();
             let open = tokio::select! {
                 biased;
-                () = &mut shutdown => return,
                 _ = expire.tick() => { self.state.expire(now_ms(), &mut self.out); true }
                 read = inbox.read(READER, next, CHUNK, &mut chunk) => read.is_ok(),
             };
@@ -164,6 +169,9 @@ impl<O: Outbox> Scorer<O> {
             }
             let receipt = self.outbox.submit(vec![out.clone()]).await;
             receipts.push((out, receipt));
+        }
+        if messages == 0 && receipts.is_empty() {
+            return !self.said.is_closed();
         }
         self.said.send(Said { end, messages, read_at, receipts }).await.is_ok()
     }

@@ -76,7 +76,7 @@ impl<'a> Speaker<'a> {
         json(self.topics.operators.clone(), &OperatorNote { note, device: device.as_str(), alert_id, detail })
     }
 
-    /// What speaks for a failure within the last horizon, largest first; what speaks against it is no reason for a call.
+    /// What speaks for a failure in the last horizon's own stretch, largest first; what speaks against it is no reason for a call.
     pub(crate) fn reasons(&self, row: &[f64]) -> Vec<CallReason<'a>> {
         let model = &self.service.model;
         let known = |x: f64| x.is_finite().then_some(x);

@@ -216,15 +216,15 @@ impl Pricer<'_> {
     fn best_age(&self, never: Tally) -> (Tally, f64) {
         let ages = self.ages();
         let at_once = Rules { raise_for: 0, raise_readings: 1, ..self.settings.rules };
-        let mut sorted = ages.clone();
+        let mut sorted: Vec<f64> = ages.iter().copied().filter(|a| !a.is_nan()).collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        let quantiles = (1..40).map(|i| sorted[i * (sorted.len() - 1) / 40]);
+        let quantiles = (1..40).filter_map(|i| sorted.get(i * sorted.len() / 40).copied());
         least(never, f64::INFINITY, quantiles.map(|age| (self.total(&ages, age, &at_once, Answer::Replace), age)))
     }
 
-    /// Hours since the first reading of the row's life.
+    /// Hours since the first reading of the row's life; NaN outside of lives.
     fn ages(&self) -> Vec<f64> {
-        let mut ages = vec![0.0; self.matrix.rows()];
+        let mut ages = vec![f64::NAN; self.matrix.rows()];
         for device in &self.matrix.devices {
             for life in &device.lives {
                 let rows = device.rows.start + life.first..device.rows.start + life.end;
@@ -244,9 +244,11 @@ impl Pricer<'_> {
         let mut best = (never, "none".to_string());
         for (column, feature) in spec.features().iter().enumerate() {
             let Feature::Last { channel } = feature else { continue };
+            let codes = self.matrix.edges[column].len() + 1;
             for (word, high) in [("high", true), ("low", false)] {
-                let scores: Vec<f64> = (0..self.matrix.rows()).map(|r| level(self.matrix.codes(r)[column], high)).collect();
-                let levels = (1..16).map(|i| 256.0 - f64::from(i * i));
+                let scores: Vec<f64> = (0..self.matrix.rows()).map(|r| level(self.matrix.codes(r)[column], high, codes)).collect();
+                // The outermost bins are tried most closely: an alarm that is worth anything is rare.
+                let levels = (1..16).map(|i| (codes as f64 - f64::from(i * i) / 256.0 * codes as f64).ceil()).filter(|l| *l > 1.0);
                 let named = levels.map(|l| {
                     (
                         self.total(&scores, l, &self.settings.rules, Answer::Inspect),
@@ -281,12 +283,12 @@ impl Pricer<'_> {
     }
 }
 
-/// A bin code as a score: the higher the more alarming; missing alarms nobody.
-fn level(code: u8, high: bool) -> f64 {
+/// A bin code, 1 to `codes`, as a score of the same span: the higher the more alarming; missing alarms nobody.
+fn level(code: u8, high: bool, codes: usize) -> f64 {
     match code {
-        MISSING => -1.0,
+        MISSING => 0.0,
         code if high => f64::from(code),
-        code => 256.0 - f64::from(code),
+        code => codes as f64 + 1.0 - f64::from(code),
     }
 }
 

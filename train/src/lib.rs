@@ -123,7 +123,7 @@ fn out_of_fold(matrix: &Matrix, folds: &[usize], settings: &Settings, progress: 
     Ok(risks)
 }
 
-/// Rows whose risks a reader must reproduce bit for bit: the sampled ones that spread over the tree, a few.
+/// Rows whose risks a reader must reproduce bit for bit: sixteen, spread evenly over the sample.
 fn self_test(matrix: &Matrix, ensemble: &homeward_models::ensemble::Ensemble, horizons: usize) -> Vec<SelfTest> {
     let step = (matrix.sample.len() / 16).max(1);
     let rows = matrix.sample.iter().step_by(step).take(16);

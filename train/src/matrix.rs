@@ -40,7 +40,6 @@ pub(crate) struct Matrix {
     pub(crate) typical: Vec<f64>,
     /// Sampled rows of features.
     pub(crate) sample: Vec<Vec<f64>>,
-    faults: usize,
 }
 
 impl Matrix {
@@ -58,7 +57,6 @@ impl Matrix {
             edges,
             typical,
             sample,
-            faults: 0,
         };
         let mut row = vec![0.0; spec.len()];
         for device in &history.devices {
@@ -76,8 +74,9 @@ impl Matrix {
             codes.extend(row.iter().zip(edges).map(|(x, edges)| code(*x, edges)));
         });
         let times = &self.times[first..];
-        let marks: Vec<(i64, Mark)> = device.events.iter().filter_map(|e| Some((e.ts, Mark::of(e)?))).collect();
-        self.faults += marks.iter().filter(|m| m.1 == Mark::Fault).count();
+        let mut marks: Vec<(i64, Mark)> = device.events.iter().filter_map(|e| Some((e.ts, Mark::of(e)?))).collect();
+        // A failure and its repair reported for one moment happened in that order.
+        marks.sort_by_key(|(ts, mark)| (*ts, *mark != Mark::Failure));
         self.labels.extend(label::label(times, &marks, settings.target));
         let lives = label::lives(times, &marks);
         self.devices.push(DeviceRows { name: device.name.clone(), rows: first..self.times.len(), lives });
@@ -98,10 +97,9 @@ impl Matrix {
         &self.codes[row * self.features..][..self.features]
     }
 
-    /// Failures that a reading came before (with target `present`: faults).
+    /// Failures that a reading came before.
     pub(crate) fn failures(&self) -> usize {
-        let failed: usize = self.devices.iter().flat_map(|d| &d.lives).filter(|l| l.failure.is_some()).count();
-        failed + self.faults
+        self.devices.iter().flat_map(|d| &d.lives).filter(|l| l.failure.is_some()).count()
     }
 
     /// Devices with a failure.

@@ -25,7 +25,7 @@ pub struct WrittenTrain {
     pub depth: usize,
     /// Balanced weight that a leaf holds at least, default 20.
     pub min_leaf: f32,
-    /// Rows that a tree's structure is fitted on at most, default 20,000; all positives, and negatives drawn at random. Leaf rates come from all rows.
+    /// About how many rows a tree's structure is fitted on, default 20,000; all positives that fit half of it, and negatives drawn at random. Leaf rates come from all rows.
     pub max_fit_rows: usize,
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn fit(matrix: &Matrix, devices: &[usize], settings: &Settings) -> Re
     Ok(tree)
 }
 
-/// Rows with a known label: all positives (half of the limit at most) and as many negatives, drawn at random, as the limit leaves room for.
+/// Rows with a known label: all positives (half of the limit at most) and as many negatives, drawn at random, as the limit leaves room for, about: each row is drawn on its own.
 fn fit_rows(matrix: &Matrix, devices: &[usize], settings: &Settings) -> Vec<usize> {
     let horizon = settings.horizon();
     let rows = || devices.iter().flat_map(|d| matrix.devices[*d].rows.clone());

@@ -54,6 +54,9 @@ pub(crate) async fn run(config: &Config, args: &DemoArgs) -> anyhow::Result<()> 
     let ingest_stats = Arc::new(IngestStats::default());
     let ingest = spawn_ingest(&config, ingest_stats.clone(), &stop);
     past(&config, args, &ingest_stats, &dir, &stop, &tell).await?;
+    if stop.given() {
+        return ingest.await?;
+    }
     let metrics = learn(&config, args, &tell).await?;
     let predict_stats = Arc::new(PredictStats::default());
     let predict = spawn_predict(&config, predict_stats.clone(), &stop);
@@ -122,7 +125,7 @@ async fn past(config: &Config, args: &DemoArgs, stats: &IngestStats, dir: &Path,
     let sent = live.fly(Speed::Max, stop).await?;
     outbox.close();
     driver.await?;
-    ready(|| stats.counts().released >= sent, PATIENCE)
+    ready(|| stop.given() || stats.counts().released >= sent, PATIENCE)
         .await
         .with_context(|| format!("ingest archived {} of {sent} messages", stats.counts().released))?;
     write_truth(&live.fleet, &dir.join("past-truth.jsonl"))?;
@@ -160,7 +163,7 @@ async fn present(
 ) -> anyhow::Result<Verdict> {
     let hours = if args.once { PRESENT.1 } else { 24.0 * 365.0 };
     let fleet = fleet(args, (PRESENT.0, hours), PAST.1 + 1.0, 2)?;
-    ready(|| stats.counts().models > 0, PATIENCE).await.context("predict did not take the champion into service")?;
+    ready(|| stop.given() || stats.counts().models > 0, PATIENCE).await.context("predict did not take the champion into service")?;
     tell(&format!(
         "a fleet of {} drones flies at {SPEED} times real speed; predict listens{}",
         PRESENT.0,

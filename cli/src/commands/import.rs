@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use homeward_ingest::{Batcher, Incoming, Stats, Uploader};
+use homeward_models::time::{EARLIEST_MS, LATEST_MS};
 use homeward_store::keys::WriterId;
 use serde::Serialize;
 
@@ -27,15 +28,25 @@ pub(crate) async fn run(config: &Config, args: &FilesArgs, json: bool) -> anyhow
     let store = edges::store(config)?;
     let stats = Arc::new(Stats::default());
     // An object of an import may be as large as memory allows: no broker waits for its acknowledgement.
-    let settings =
-        homeward_ingest::Settings { max_rows: 500_000, max_bytes: 512 << 20, max_message_bytes: 256 << 20, ..config.ingest.clone() };
+    let settings = homeward_ingest::Settings {
+        max_rows: 500_000,
+        max_bytes: 512 << 20,
+        max_message_bytes: 256 << 20,
+        max_clock_skew_ms: i64::MAX,
+        ..config.ingest.clone()
+    };
     let mut batcher = Batcher::new(&config.fleet, &config.topics, &settings, stats.clone())?;
-    let uploader = Uploader::new(store, writer(args)?, settings.zstd_level, stats.clone());
+    let uploader = Uploader::new(store, writer(config, args)?, settings.zstd_level, stats.clone());
     let mut seq = 0;
     while let Some(record) = records.next()? {
         let topic = topic(&config.topics, &record);
         // The arrival is the reading's own time, so that the same file gives the same bytes.
-        batcher.take(Incoming { seq, topic: topic.as_bytes(), payload: &record.payload, received_at: record.ts })?;
+        batcher.take(Incoming {
+            seq,
+            topic: topic.as_bytes(),
+            payload: &record.payload,
+            received_at: record.ts.clamp(EARLIEST_MS, LATEST_MS - 1),
+        })?;
         seq += 1;
         if batcher.full()
             && let Some(sealed) = batcher.seal()
@@ -66,12 +77,15 @@ pub(crate) async fn run(config: &Config, args: &FilesArgs, json: bool) -> anyhow
     })
 }
 
-/// A writer named by what is imported: the contents of the files and whether their events are read.
-fn writer(args: &FilesArgs) -> anyhow::Result<WriterId> {
+/// A writer named by all that decides the objects: the files' contents and how they are read, the fleet and the partitions.
+fn writer(config: &Config, args: &FilesArgs) -> anyhow::Result<WriterId> {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     for file in &args.files {
-        hash.update(&std::fs::read(file)?);
+        let bytes = std::fs::read(file)?;
+        hash.update(&bytes.len().to_le_bytes());
+        hash.update(&bytes);
     }
-    hash.update(&[u8::from(args.no_events)]);
+    let reading = format!("{:?} {} {:?} {:?} {:?}", args.format, args.no_events, config.source, config.written.fleet, config.ingest);
+    hash.update(reading.as_bytes());
     Ok(WriterId::from_bytes(hash.digest().to_be_bytes()))
 }

@@ -15,6 +15,8 @@ use crate::report;
 
 /// Messages handed to the outbox at once.
 const CHUNK: usize = 500;
+/// How long a stop waits for confirmations that are still due.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// Chunks that may wait for their confirmation.
 const IN_FLIGHT: usize = 40;
 
@@ -31,7 +33,7 @@ pub(crate) async fn run(config: &Config, args: &PublishArgs, json: bool) -> anyh
         return Err(homeward_models::ConfigError::new("--rate", rate, "messages a second, above 0").into());
     }
     let (_keep, stop) = Stop::on_signal();
-    let (outbox, driver) = edges::outbox(config, "publish", stop.wait()).await?;
+    let (outbox, driver) = edges::outbox(config, "publish", stop.wait_and(GRACE)).await?;
     let started = Instant::now();
     let mut publisher = Publisher::new(outbox.clone(), args.rate);
     while let Some(record) = records.next()? {

@@ -12,7 +12,7 @@ use homeward_data::sim::{Fleet, Mess, SimConfig};
 use homeward_models::ConfigError;
 use homeward_models::time::parse_rfc3339;
 
-use super::publish::Publisher;
+use super::publish::{GRACE, Publisher};
 use crate::args::{SimulateArgs, Speed};
 use crate::config::Config;
 use crate::edges::{self, Stop, now_ms};
@@ -107,7 +107,7 @@ async fn fly(config: &Config, fleet: Fleet, args: &SimulateArgs) -> anyhow::Resu
     let (sender, stop) = Stop::on_signal();
     let calls = [config.topics.return_to_base.filter()];
     let (inbox, listening) = edges::inbox(config, "simulate-calls", &calls, stop.wait()).await?;
-    let (outbox, driver) = edges::outbox(config, "simulate", std::future::pending()).await?;
+    let (outbox, driver) = edges::outbox(config, "simulate", stop.wait_and(GRACE)).await?;
     let publisher = Publisher::new(outbox.clone(), None);
     let mut live = LiveFleet {
         fleet,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use homeward_models::ConfigError;
 use homeward_models::time::parse_duration;
 use homeward_train::{Metrics, Outcome, Settings, WrittenTrain, train};
 use serde::Serialize;
@@ -25,7 +26,12 @@ pub(crate) async fn run(config: &Config, args: &TrainArgs, json: bool) -> anyhow
     let every = args.every.as_deref().map(|text| parse_duration("--every", text)).transpose()?;
     let Some(every) = every else { return once(config, &settings, json).await };
     let (_keep, stop) = Stop::on_signal();
-    let mut due = tokio::time::interval(Duration::from_millis(every.unsigned_abs().max(1)));
+    if every == 0 {
+        return Err(ConfigError::new("--every", "0", "more than 0s").into());
+    }
+    let mut due = tokio::time::interval(Duration::from_millis(every.unsigned_abs()));
+    // A run that took longer than the interval is not made up for.
+    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !stop.given() {
         tokio::select! {
             () = stop.wait() => break,

@@ -7,7 +7,7 @@ use crate::fleet::{Formula, Source};
 pub(super) fn derive(fleet: &Fleet, values: &mut [f64], scratch: &mut Vec<f64>) {
     for (i, channel) in fleet.channels.iter().enumerate().skip(fleet.measured) {
         if let Source::Derived(formula) = &channel.source {
-            values[i] = evaluate(formula, values, scratch);
+            values[i] = finite(evaluate(formula, values, scratch));
         }
     }
 }
@@ -20,7 +20,7 @@ fn evaluate(formula: &Formula, values: &[f64], scratch: &mut Vec<f64>) -> f64 {
     match formula {
         Formula::Sum(inputs) => inputs.iter().fold(0.0, |s, i| s + values[*i]),
         Formula::Product(inputs) => inputs.iter().fold(1.0, |p, i| p * values[*i]),
-        Formula::Ratio(a, b) => finite(values[*a] / values[*b]),
+        Formula::Ratio(a, b) => values[*a] / values[*b],
         Formula::Spread(inputs) | Formula::Mean(inputs) | Formula::Min(inputs) | Formula::Max(inputs) | Formula::Deviation(inputs) => {
             present(inputs, scratch);
             of_present(formula, values[inputs[0]], scratch)
@@ -28,8 +28,9 @@ fn evaluate(formula: &Formula, values: &[f64], scratch: &mut Vec<f64>) -> f64 {
     }
 }
 
-/// Overflow and division by zero count as missing: no infinity enters a window.
-fn finite(value: f64) -> f64 {
+/// Overflow and division by zero count as missing: no infinity enters a window or leaves one.
+#[inline]
+pub(super) fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { f64::NAN }
 }
 
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn formulas_with_their_edges() {
         let v = [1.0, 4.0, f64::NAN, 10.0, 0.0];
-        let eval = |f: Formula| evaluate(&f, &v, &mut Vec::new());
+        let eval = |f: Formula| finite(evaluate(&f, &v, &mut Vec::new()));
         assert_eq!(eval(Formula::Spread(vec![0, 1, 2, 3])), 9.0);
         assert!(eval(Formula::Spread(vec![0, 2])).is_nan(), "one value has no spread");
         assert_eq!(eval(Formula::Mean(vec![0, 1, 2, 3])), 5.0);
@@ -70,6 +71,7 @@ mod tests {
         assert_eq!((eval(Formula::Sum(vec![0, 1])), eval(Formula::Product(vec![1, 3]))), (5.0, 40.0));
         assert_eq!(eval(Formula::Ratio(1, 0)), 4.0);
         assert!(eval(Formula::Ratio(1, 4)).is_nan(), "division by zero is missing");
+        assert!(finite(evaluate(&Formula::Product(vec![0, 1]), &[1e200, 1e200], &mut Vec::new())).is_nan(), "overflow is missing");
         assert_eq!(eval(Formula::Deviation(vec![3, 0, 1])), 6.0);
         assert_eq!(eval(Formula::Deviation(vec![1, 0, 2, 3, 4])), 1.5);
         assert!(eval(Formula::Deviation(vec![2, 0, 1])).is_nan());

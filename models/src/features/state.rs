@@ -1,7 +1,7 @@
 //! A device's state: what its readings so far say, in constant memory and constant time per reading.
 
 use super::accept::{Acceptance, Verdict};
-use super::derive::derive;
+use super::derive::{derive, finite};
 use super::spec::{Feature, FeatureSpec, Statistic};
 use super::windows::Window;
 use crate::fleet::Source;
@@ -123,7 +123,7 @@ impl DeviceState {
                 let m = window.over(c);
                 known = m.n > 0.0;
                 if known {
-                    out.copy_from_slice(&[origin + m.mean_x, m.std(), origin + m.min, origin + m.max, m.slope()]);
+                    out.copy_from_slice(&[origin + m.mean_x, m.std(), origin + m.min, origin + m.max, m.slope()].map(finite));
                 } else {
                     out.fill(f64::NAN);
                 }

@@ -39,13 +39,17 @@ impl Rig {
     }
 
     async fn run(&self) {
+        self.run_until(std::future::pending()).await;
+    }
+
+    async fn run_until(&self, give_up: impl Future<Output = ()> + Send) {
         let settings = Settings::check(&WrittenIngest { max_rows: 3, max_age: "20ms".into(), ..Default::default() }, 65_535).unwrap();
         let topics = Topics::check(&WrittenTopics::default()).unwrap();
         self.inbox.close();
         let writer = WriterId::from_bytes([7; 8]);
         let batcher = Batcher::new(&fleet(), &topics, &settings, self.stats.clone()).unwrap();
         let uploader = Uploader::new(self.store.clone(), writer, settings.zstd_level, self.stats.clone());
-        run(self.inbox.clone(), batcher, uploader, settings.max_age, self.stats.clone(), std::future::pending()).await.unwrap();
+        run(self.inbox.clone(), batcher, uploader, settings.max_age, self.stats.clone(), give_up).await.unwrap();
     }
 
     async fn objects(&self, table: Table) -> Vec<bytes::Bytes> {
@@ -126,5 +130,9 @@ async fn nothing_is_released_while_the_store_fails() {
     rig.send("fleet/a/telemetry", r#"{"ts": 1764000000000, "v": 1}"#);
     let gave_up = tokio::time::timeout(Duration::from_millis(300), rig.run()).await;
     assert!(gave_up.is_err(), "ingest must keep trying");
+    assert_eq!(rig.inbox.released(), 0);
+    // Told to give up it ends, and still releases nothing.
+    let told = tokio::time::timeout(Duration::from_secs(10), rig.run_until(tokio::time::sleep(Duration::from_millis(100)))).await;
+    assert!(told.is_ok(), "a stop must end while the store is away");
     assert_eq!(rig.inbox.released(), 0);
 }

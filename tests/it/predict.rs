@@ -289,6 +289,21 @@ async fn maintenance_clears_and_so_does_a_low_risk_that_lasts() {
 }
 
 #[tokio::test]
+async fn an_inspection_that_finds_nothing_ends_the_episode_it_answers_and_no_other() {
+    let mut rig = Rig::start(false).await;
+    let call = called(&rig.reading("a", 0, HOT).await, "a");
+    let inspected =
+        |alert_id: Value| json!({"ts": rig.base + 1_000, "event": "inspection", "finding": "no_fault_found", "alert_id": alert_id});
+    let (routine, answer) = (inspected(Value::Null), inspected(call["alert_id"].clone()));
+    assert!(calls(&rig.send("fleet/a/events", routine).await, "a").is_empty(), "a routine inspection answers no alert");
+    let cleared = called(&rig.send("fleet/a/events", answer).await, "a");
+    assert_eq!((&cleared["state"], &cleared["alert_id"]), (&json!("cleared"), &call["alert_id"]));
+    let again = called(&rig.reading("a", 600, HOT).await, "a");
+    assert_ne!(again["alert_id"], call["alert_id"], "the next flight raises anew");
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn beyond_the_raised_share_new_calls_go_to_the_operators_only() {
     let mut rig = Rig::start(false).await;
     for device in 0..10 {

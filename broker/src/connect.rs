@@ -133,6 +133,11 @@ pub(crate) async fn connect_patiently(settings: &Settings, kind: Kind) -> Result
 pub(crate) struct Pause(Option<Duration>);
 
 impl Pause {
+    /// Makes the next pause the longest, unless the connection proves good.
+    pub(crate) fn lengthen(&mut self) {
+        self.0 = Some(PAUSE.1);
+    }
+
     /// The next pause, after a connection that lived `lived`.
     pub(crate) fn next(&mut self, lived: Duration) -> Duration {
         let pause = match self.0 {

@@ -40,16 +40,32 @@ pub struct Message {
     pub payload: Bytes,
     /// When it was read from the socket: milliseconds since 1970 UTC.
     pub received_at_ms: i64,
+    /// The inbox's verdict on clocks, taken once at arrival: a device's time after this one, in milliseconds since 1970 UTC, is not believed.
+    pub latest_ts_ms: i64,
     /// The broker says it may have sent this before (DUP).
     pub duplicate: bool,
     /// The broker had kept this as the topic's last value; it is not news.
     pub retained: bool,
+    /// The inbox's verdict on redelivery, taken once at arrival: the same topic and payload came within the last [`Recent::WINDOW`](crate::Recent::WINDOW)
+    /// messages. Whether the broker calls it a duplicate plays no part.
+    pub repeat: bool,
 }
 
-/// No message will come any more, and none is left to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the inbox is closed")]
-pub struct Closed;
+/// Why nothing can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No message will come any more, and none is left to read.
+    #[error("the inbox is closed")]
+    Closed,
+    /// What is held cannot be read back. Nothing is lost by stopping: what was not released is kept.
+    #[error("{place}: {found}")]
+    Unreadable {
+        /// The file, and where in it.
+        place: String,
+        /// What was found there.
+        found: String,
+    },
+}
 
 /// A reader asked for what the inbox cannot do: a mistake of the program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +92,14 @@ pub enum InboxError {
         /// The reader.
         reader: String,
     },
+    /// The disk did not take a reader's note: try again later.
+    #[error("the note of reader {reader:?} cannot be kept: {reason}")]
+    NotKept {
+        /// The reader.
+        reader: String,
+        /// What is in the way.
+        reason: String,
+    },
 }
 
 /// Messages in order of arrival, numbered without gaps, kept until every reader has released them.
@@ -99,14 +123,24 @@ pub trait Inbox: Send + Sync + 'static {
     /// least one. Positions that are forgotten are skipped, and anything held can be read again. `max` 0 counts as 1.
     ///
     /// # Errors
-    /// [`Closed`] when there is none and none will come.
-    fn read(&self, reader: &str, from: u64, max: usize, into: &mut Vec<Message>) -> impl Future<Output = Result<(), Closed>> + Send;
+    /// [`ReadError::Closed`] when there is none and none will come; [`ReadError::Unreadable`] if the place where messages are held fails.
+    fn read(&self, reader: &str, from: u64, max: usize, into: &mut Vec<Message>) -> impl Future<Output = Result<(), ReadError>> + Send;
 
     /// Says that `reader` needs nothing below `up_to` any more. Going back changes nothing.
     ///
     /// # Errors
     /// [`InboxError::Unattached`] and [`InboxError::BeyondEnd`]; nothing is released then.
     fn release(&self, reader: &str, up_to: u64) -> Result<(), InboxError>;
+
+    /// What the reader noted last with [`Inbox::keep_note`], also over restarts where the inbox outlives the process.
+    fn note(&self, reader: &str) -> Option<Bytes>;
+
+    /// Keeps a note for a reader in place of the one before, together with what the reader has released by now. Where the inbox
+    /// outlives the process, both are durable on return.
+    ///
+    /// # Errors
+    /// [`InboxError::Unattached`], and [`InboxError::NotKept`] if the place where notes are kept fails.
+    fn keep_note(&self, reader: &str, note: Bytes) -> impl Future<Output = Result<(), InboxError>> + Send;
 
     /// The first position that is still held: all readers have released everything below it.
     fn released(&self) -> u64;
@@ -119,7 +153,7 @@ pub trait Inbox: Send + Sync + 'static {
         self.len() == 0
     }
 
-    /// Takes no new messages from outside. Readers get what is held, then [`Closed`]; releases
+    /// Takes no new messages from outside. Readers get what is held, then [`ReadError::Closed`]; releases
     /// still count.
     fn close(&self);
 }
@@ -131,11 +165,17 @@ impl<I: Inbox> Inbox for Arc<I> {
     fn attach(&self, reader: &str) -> Result<u64, InboxError> {
         (**self).attach(reader)
     }
-    fn read(&self, reader: &str, from: u64, max: usize, into: &mut Vec<Message>) -> impl Future<Output = Result<(), Closed>> + Send {
+    fn read(&self, reader: &str, from: u64, max: usize, into: &mut Vec<Message>) -> impl Future<Output = Result<(), ReadError>> + Send {
         (**self).read(reader, from, max, into)
     }
     fn release(&self, reader: &str, up_to: u64) -> Result<(), InboxError> {
         (**self).release(reader, up_to)
+    }
+    fn note(&self, reader: &str) -> Option<Bytes> {
+        (**self).note(reader)
+    }
+    fn keep_note(&self, reader: &str, note: Bytes) -> impl Future<Output = Result<(), InboxError>> + Send {
+        (**self).keep_note(reader, note)
     }
     fn released(&self) -> u64 {
         (**self).released()
@@ -148,9 +188,13 @@ impl<I: Inbox> Inbox for Arc<I> {
     }
 }
 
-/// An inbox in memory, for tests and for services that are fed from within the process.
+/// How far a device's clock may run ahead where nothing else is said: an hour.
+pub(crate) const MAX_AHEAD_MS: i64 = 3_600_000;
+
+/// An inbox in memory: what a session holds until it is released, and by itself for tests and services fed from within the process.
+/// Its notes and its memory of contents end with it.
 pub struct MemoryInbox {
-    window: Window,
+    pub(crate) window: Window,
 }
 
 impl MemoryInbox {
@@ -161,7 +205,12 @@ impl MemoryInbox {
 
     /// An empty inbox whose first message will have position `first`.
     pub fn starting_at(first: u64) -> Self {
-        Self { window: Window::new(first) }
+        Self { window: Window::new(first, MAX_AHEAD_MS) }
+    }
+
+    /// An empty inbox that believes times up to `max_ahead_ms` milliseconds after their arrival. Default: 1 h.
+    pub fn with_max_ahead(max_ahead_ms: i64) -> Self {
+        Self { window: Window::new(0, max_ahead_ms) }
     }
 }
 
@@ -178,11 +227,17 @@ impl Inbox for MemoryInbox {
     fn attach(&self, reader: &str) -> Result<u64, InboxError> {
         self.window.attach(reader)
     }
-    async fn read(&self, _reader: &str, from: u64, max: usize, into: &mut Vec<Message>) -> Result<(), Closed> {
+    async fn read(&self, _reader: &str, from: u64, max: usize, into: &mut Vec<Message>) -> Result<(), ReadError> {
         self.window.read(from, max, into).await
     }
     fn release(&self, reader: &str, up_to: u64) -> Result<(), InboxError> {
         self.window.release(reader, up_to)
+    }
+    fn note(&self, reader: &str) -> Option<Bytes> {
+        self.window.note(reader)
+    }
+    async fn keep_note(&self, reader: &str, note: Bytes) -> Result<(), InboxError> {
+        self.window.keep_note(reader, note)
     }
     fn released(&self) -> u64 {
         self.window.released()

@@ -1,32 +1,38 @@
-//! An inbox that is a persistent MQTT 5 session: QoS 1, acknowledged when released.
+//! An inbox that is a persistent MQTT 5 session: QoS 1, acknowledged when its shelf says so.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, RetainForwardRule, SubAck, Subscribe, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{
+    DisconnectReasonCode, Filter, Packet, Publish, RetainForwardRule, SubAck, Subscribe, SubscribeReasonCode, Unsubscribe,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::connect::{ConnectError, Kind, Pause, Session, connect, connect_patiently, describe};
-use crate::inbox::{Closed, Inbox, InboxError, Incoming, Message};
+use crate::inbox::{Inbox, InboxError, Incoming, MemoryInbox, Message, ReadError};
 use crate::settings::Settings;
+use crate::shelf::Shelf;
 use crate::stop::{Phase, Stop};
 use crate::topic;
-use crate::window::Window;
 use crate::wire::{Lost, Wire};
 
 /// How long a broker may take to answer a SUBSCRIBE.
 const SUBACK_WITHIN: Duration = Duration::from_secs(30);
-/// The only packet id this client ever chooses.
+/// The packet ids this client chooses.
 const SUBSCRIBE_ID: u16 = 1;
+const UNSUBSCRIBE_ID: u16 = 2;
 
 #[derive(Debug, Default)]
 struct Counters {
+    connected: AtomicBool,
     received: AtomicU64,
+    received_bytes: AtomicU64,
     acked: AtomicU64,
     stale_acks_dropped: AtomicU64,
     reconnects: AtomicU64,
@@ -36,8 +42,12 @@ struct Counters {
 /// The counters of an inbox at one moment, growing from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct InboxStats {
+    /// Whether the connection stands.
+    pub connected: bool,
     /// Messages that came from the broker, repetitions included.
     pub received: u64,
+    /// Bytes of their payloads.
+    pub received_bytes: u64,
     /// Acknowledgements written to the connection.
     pub acked: u64,
     /// Acknowledgements that were not sent, since their connection had ended: the broker sends those messages again.
@@ -51,7 +61,9 @@ pub struct InboxStats {
 impl Counters {
     fn view(&self) -> InboxStats {
         InboxStats {
+            connected: self.connected.load(Relaxed),
             received: self.received.load(Relaxed),
+            received_bytes: self.received_bytes.load(Relaxed),
             acked: self.acked.load(Relaxed),
             stale_acks_dropped: self.stale_acks_dropped.load(Relaxed),
             reconnects: self.reconnects.load(Relaxed),
@@ -60,28 +72,45 @@ impl Counters {
     }
 }
 
-/// An inbox fed by a broker.
+/// An inbox fed by a broker, on a [`MemoryInbox`] (acknowledged when released) or a [`Journal`](crate::Journal) (acknowledged when on disk).
 ///
 /// After a reconnect the broker sends again what was not acknowledged; such messages get new
 /// positions beside those that may still be held, so readers must bear repetitions.
-pub struct MqttInbox {
-    window: Arc<Window>,
+pub struct MqttInbox<S = MemoryInbox> {
+    shelf: Arc<S>,
     stats: Arc<Counters>,
     stop: watch::Sender<Phase>,
+    granted: u16,
     resumed: bool,
 }
 
 impl MqttInbox {
+    /// [`MqttInbox::connect_to`] a new [`MemoryInbox`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn connect(
+        settings: Settings,
+        subscriptions: &[String],
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(Arc<Self>, JoinHandle<()>), ConnectError> {
+        let shelf = MemoryInbox::with_max_ahead(settings.max_ahead_ms());
+        Self::connect_to(Arc::new(shelf), settings, subscriptions, shutdown).await
+    }
+}
+
+impl<S: Shelf> MqttInbox<S> {
     /// Connects, subscribes with QoS 1, waits for the SUBACK, and starts the driver.
     ///
     /// The driver reconnects by itself for as long as it runs. It ends when `shutdown` resolves, at
     /// [`Inbox::close`] or [`MqttInbox::finish`], or when the inbox is dropped: it takes nothing
-    /// new, waits up to the settings' `stop_within` for the release of what is held, acknowledges
+    /// new, waits up to the settings' `stop_within` until what it took may be acknowledged, acknowledges
     /// it and disconnects; the broker keeps the session.
     ///
     /// # Errors
     /// [`ConnectError`]: a refusal at once, an unreachable broker after the settings' `patience`.
-    pub async fn connect(
+    pub async fn connect_to(
+        shelf: Arc<S>,
         settings: Settings,
         subscriptions: &[String],
         shutdown: impl Future<Output = ()> + Send + 'static,
@@ -91,14 +120,15 @@ impl MqttInbox {
         let mut driver = Driver {
             settings,
             filters: subscriptions.to_vec(),
-            window: Arc::new(Window::new(0)),
+            shelf: shelf.clone(),
             stats: Arc::default(),
             stop,
             batch: Vec::new(),
             acks: Vec::new(),
         };
         let session = driver.open_first().await?;
-        let inbox = Arc::new(Self { window: driver.window.clone(), stats: driver.stats.clone(), stop: handle, resumed: session.present });
+        let granted = driver.settings.options.receive_maximum.min(u16::try_from(session.limits.in_flight).unwrap_or(u16::MAX));
+        let inbox = Arc::new(Self { shelf, stats: driver.stats.clone(), stop: handle, granted, resumed: session.present });
         Ok((inbox, tokio::spawn(driver.run(session.wire))))
     }
 
@@ -107,40 +137,56 @@ impl MqttInbox {
         self.stats.view()
     }
 
-    /// Whether the broker still had the session when this inbox connected first. A service that has
-    /// run before and finds none has lost what the broker held.
+    /// Whether the broker still had the session when this inbox connected first.
     pub fn resumed(&self) -> bool {
         self.resumed
     }
 
+    /// How many unacknowledged messages the broker will have on their way to us, as far as it tells: the least of what we asked for and of
+    /// its own Receive Maximum.
+    pub fn granted(&self) -> u16 {
+        self.granted
+    }
+
+    /// What holds the messages.
+    pub fn shelf(&self) -> &Arc<S> {
+        &self.shelf
+    }
+
     /// Says that nothing more will be released: acknowledge what was, and disconnect now.
     pub fn finish(&self) {
-        self.window.close();
+        self.shelf.close();
         self.stop.send_replace(Phase::Finish);
     }
 }
 
-impl Inbox for MqttInbox {
+impl<S: Shelf> Inbox for MqttInbox<S> {
     fn append(&self, incoming: Incoming) -> u64 {
-        self.window.append(incoming)
+        self.shelf.append(incoming)
     }
     fn attach(&self, reader: &str) -> Result<u64, InboxError> {
-        self.window.attach(reader)
+        self.shelf.attach(reader)
     }
-    async fn read(&self, _reader: &str, from: u64, max: usize, into: &mut Vec<Message>) -> Result<(), Closed> {
-        self.window.read(from, max, into).await
+    fn read(&self, reader: &str, from: u64, max: usize, into: &mut Vec<Message>) -> impl Future<Output = Result<(), ReadError>> + Send {
+        self.shelf.read(reader, from, max, into)
     }
     fn release(&self, reader: &str, up_to: u64) -> Result<(), InboxError> {
-        self.window.release(reader, up_to)
+        self.shelf.release(reader, up_to)
+    }
+    fn note(&self, reader: &str) -> Option<Bytes> {
+        self.shelf.note(reader)
+    }
+    fn keep_note(&self, reader: &str, note: Bytes) -> impl Future<Output = Result<(), InboxError>> + Send {
+        self.shelf.keep_note(reader, note)
     }
     fn released(&self) -> u64 {
-        self.window.released()
+        self.shelf.released()
     }
     fn len(&self) -> usize {
-        self.window.len()
+        self.shelf.len()
     }
     fn close(&self) {
-        self.window.close();
+        self.shelf.close();
         self.stop.send_if_modified(|phase| {
             let running = *phase == Phase::Running;
             *phase = if running { Phase::Closing } else { *phase };
@@ -172,29 +218,37 @@ enum Opening {
     Again,
 }
 
-struct Driver {
+struct Driver<S> {
     settings: Settings,
     filters: Vec<String>,
-    window: Arc<Window>,
+    shelf: Arc<S>,
     stats: Arc<Counters>,
     stop: Stop,
     batch: Vec<(Incoming, u16)>,
     acks: Vec<u16>,
 }
 
-impl Driver {
+impl<S: Shelf> Driver<S> {
     async fn run(mut self, mut wire: Wire) {
         let mut pause = Pause::default();
         loop {
             let begun = Instant::now();
-            let Err(lost) = self.serve(wire).await else { break };
-            tracing::warn!(broker = self.settings.url(), error = %lost, "inbox: connection lost");
+            self.stats.connected.store(true, Relaxed);
+            let served = self.serve(wire).await;
+            self.stats.connected.store(false, Relaxed);
+            let Err(lost) = served else { break };
+            if matches!(lost, Lost::TakenOver) {
+                tracing::error!(broker = self.settings.url(), client_id = self.settings.client_id(), error = %lost, "inbox: connection lost");
+                pause.lengthen();
+            } else {
+                tracing::warn!(broker = self.settings.url(), error = %lost, "inbox: connection lost");
+            }
             match self.reconnect(&mut pause, begun.elapsed()).await {
                 Some(next) => wire = next,
                 None => break,
             }
         }
-        self.window.close();
+        self.shelf.close();
         tracing::debug!(stats = ?self.stats.view(), "inbox: stopped");
     }
 
@@ -231,17 +285,18 @@ impl Driver {
     /// Subscribes where it is needed. At the first connection always: the filters may have changed
     /// since the session was made, and subscribing again to the same changes nothing.
     async fn take_up(&mut self, mut session: Session, opening: Opening) -> Result<Session, ConnectError> {
-        self.window.begin_epoch();
+        self.shelf.begin_epoch();
         if opening == Opening::Again {
             self.stats.reconnects.fetch_add(1, Relaxed);
-            if !session.present {
-                self.stats.session_lost.fetch_add(1, Relaxed);
-                tracing::error!(
-                    broker = self.settings.url(),
-                    client_id = self.settings.client_id(),
-                    "inbox: the broker has lost our session, and with it any message it still held for us"
-                );
-            }
+        }
+        // A first connection without a session is news only to those who have run before.
+        if !session.present && (opening == Opening::Again || self.shelf.has_history()) {
+            self.stats.session_lost.fetch_add(1, Relaxed);
+            tracing::error!(
+                broker = self.settings.url(),
+                client_id = self.settings.client_id(),
+                "inbox: the broker has lost our session, and with it any message it still held for us"
+            );
         }
         if opening == Opening::First || !session.present {
             match timeout(SUBACK_WITHIN, self.subscribe(&mut session.wire)).await {
@@ -259,11 +314,22 @@ impl Driver {
             ..Filter::new(path, QoS::AtLeastOnce)
         });
         let request = Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many(filters, None) };
+        self.leave_what_is_shared_now(wire).map_err(|e| describe(&self.settings, e))?;
         let answer = self.ask(wire, request).await.map_err(|e| describe(&self.settings, e))?;
         for (filter, code) in self.filters.iter().zip(&answer.return_codes) {
             self.check_granted(filter, code, &answer)?;
         }
         Ok(())
+    }
+
+    /// A session that once subscribed alone to what it now shares would go on getting all of it.
+    fn leave_what_is_shared_now(&self, wire: &mut Wire) -> Result<(), Lost> {
+        let alone = |filter: &String| Some(filter.strip_prefix("$share/")?.split_once('/')?.1.to_owned());
+        let filters: Vec<String> = self.filters.iter().filter_map(alone).collect();
+        if filters.is_empty() {
+            return Ok(());
+        }
+        wire.send(&Packet::Unsubscribe(Unsubscribe { pkid: UNSUBSCRIBE_ID, filters, properties: None }))
     }
 
     /// Messages of a resumed session may come before the SUBACK; they are taken like any other.
@@ -301,9 +367,9 @@ impl Driver {
             let reading = leave_by.is_some() || !self.is_full();
             tokio::select! {
                 turned = wire.turn(reading) => turned?,
-                () = self.window.freed() => {}
+                () = self.shelf.freed() => {}
                 _ = tick.tick() => wire.beat(reading)?,
-                _ = self.stop.changed() => self.window.close(),
+                _ = self.stop.changed() => self.shelf.close(),
             }
         }
     }
@@ -314,12 +380,12 @@ impl Driver {
             return false;
         }
         let until = *leave_by.get_or_insert_with(|| Instant::now() + self.settings.options.stop_within);
-        self.stop.phase() == Phase::Finish || self.window.len() == 0 || Instant::now() >= until
+        self.stop.phase() == Phase::Finish || self.shelf.is_settled() || Instant::now() >= until
     }
 
     /// Receive Maximum bounds QoS 1 messages by number; this bounds all of them by bytes.
     fn is_full(&self) -> bool {
-        self.window.bytes() >= self.settings.options.max_held_bytes
+        self.shelf.is_full(self.settings.options.max_held_bytes)
     }
 
     /// Takes every packet that has been read; returns the SUBACK if one was among them.
@@ -330,15 +396,20 @@ impl Driver {
             match wire.next_packet() {
                 Ok(Some(Packet::Publish(publish))) => self.take_publish(publish, now),
                 Ok(Some(Packet::SubAck(suback))) => answer = Some(suback),
-                Ok(Some(Packet::PingResp(_))) => {}
+                Ok(Some(Packet::PingResp(_) | Packet::UnsubAck(_))) => {}
+                Ok(Some(Packet::Disconnect(said))) if said.reason_code == DisconnectReasonCode::SessionTakenOver => {
+                    break Err(Lost::TakenOver);
+                }
                 Ok(Some(Packet::Disconnect(said))) => break Err(Lost::Told(format!("{:?}", said.reason_code))),
                 Ok(Some(other)) => break Err(Lost::Protocol(format!("{other:?}"))),
                 Ok(None) => break Ok(answer),
                 Err(e) => break Err(e),
             }
         };
+        let bytes: usize = self.batch.iter().map(|(incoming, _)| incoming.payload.len()).sum();
         self.stats.received.fetch_add(self.batch.len() as u64, Relaxed);
-        self.window.append_batch(&mut self.batch);
+        self.stats.received_bytes.fetch_add(bytes as u64, Relaxed);
+        self.shelf.append_batch(&mut self.batch);
         ended
     }
 
@@ -352,7 +423,7 @@ impl Driver {
     }
 
     fn send_acks(&mut self, wire: &mut Wire) {
-        let stale = self.window.take_acks(&mut self.acks);
+        let stale = self.shelf.take_acks(&mut self.acks);
         wire.send_acks(&self.acks);
         self.stats.stale_acks_dropped.fetch_add(stale, Relaxed);
         self.stats.acked.fetch_add(self.acks.len() as u64, Relaxed);

@@ -3,9 +3,6 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Twice the largest in-flight window: what a broker may send again is in here.
-const GENERATION: usize = 1 << 17;
-
 /// A print is a hash already.
 #[derive(Debug, Default)]
 struct AsIs(u64);
@@ -32,6 +29,9 @@ pub struct Recent {
 }
 
 impl Recent {
+    /// How many messages are remembered at least: twice the largest in-flight window, so what a broker may send again is in here.
+    pub const WINDOW: usize = 1 << 17;
+
     /// The print of a message.
     pub fn print(topic: &[u8], payload: &[u8]) -> u128 {
         xxhash_rust::xxh3::xxh3_128_with_seed(payload, xxhash_rust::xxh3::xxh3_64(topic))
@@ -42,9 +42,17 @@ impl Recent {
         self.young.contains(&print) || self.old.contains(&print)
     }
 
-    /// Takes note of a message.
+    /// Takes note of a message; whether the same was taken lately.
+    pub fn note(&mut self, topic: &[u8], payload: &[u8]) -> bool {
+        let print = Self::print(topic, payload);
+        let known = self.contains(print);
+        self.insert(print);
+        known
+    }
+
+    /// Takes note of a print.
     pub fn insert(&mut self, print: u128) {
-        if self.young.len() >= GENERATION {
+        if self.young.len() >= Self::WINDOW {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(print);

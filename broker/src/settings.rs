@@ -28,6 +28,8 @@ pub struct Options {
     pub max_packet_bytes: u32,
     /// Bytes of messages that may wait unreleased before reading pauses. Default: 512 MiB.
     pub max_held_bytes: usize,
+    /// How far a device's clock may run ahead of the arrival of its message, for the verdict kept with it. Default: 1 h.
+    pub max_ahead: Duration,
     /// How long the first connection is tried while the broker cannot be reached; a refusal ends it
     /// at once. Default: 10 s.
     pub patience: Duration,
@@ -50,6 +52,7 @@ impl Options {
             receive_maximum: u16::MAX,
             max_packet_bytes: 256 << 20,
             max_held_bytes: 512 << 20,
+            max_ahead: Duration::from_millis(crate::inbox::MAX_AHEAD_MS.unsigned_abs()),
             patience: Duration::from_secs(10),
             stop_within: Duration::from_secs(10),
             credentials: None,
@@ -157,6 +160,10 @@ impl Settings {
     pub fn without_session(mut self) -> Self {
         self.options.session_expiry = Duration::ZERO;
         self
+    }
+
+    pub(crate) fn max_ahead_ms(&self) -> i64 {
+        i64::try_from(self.options.max_ahead.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// The client's name.

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::inbox::{Closed, InboxError, Incoming, Message};
+use crate::inbox::{InboxError, Incoming, Message, ReadError};
+use crate::recent::Recent;
 
 /// What a held message costs beside its bytes.
 const OVERHEAD: usize = size_of::<Entry>();
@@ -24,7 +26,9 @@ struct State {
     base: u64,
     entries: VecDeque<Entry>,
     bytes: usize,
-    readers: Vec<(String, u64)>,
+    readers: Vec<Reader>,
+    recent: Recent,
+    max_ahead_ms: i64,
     closed: bool,
     /// Counts connections. A packet id means something on the connection it came by only.
     epoch: u32,
@@ -32,20 +36,31 @@ struct State {
     stale: u64,
 }
 
+struct Reader {
+    name: String,
+    /// What it has released, exclusive.
+    mark: u64,
+    note: Option<Bytes>,
+}
+
 struct Entry {
     incoming: Incoming,
+    repeat: bool,
     epoch: u32,
     /// 0, which MQTT never uses: nothing to acknowledge.
     packet_id: u16,
 }
 
 impl Window {
-    pub(crate) fn new(first: u64) -> Self {
+    /// Positions begin at `first`; a device's time may be `max_ahead_ms` after its arrival.
+    pub(crate) fn new(first: u64, max_ahead_ms: i64) -> Self {
         let state = State {
             base: first,
             entries: VecDeque::new(),
             bytes: 0,
             readers: Vec::new(),
+            recent: Recent::default(),
+            max_ahead_ms,
             closed: false,
             epoch: 0,
             acks: Vec::new(),
@@ -83,15 +98,24 @@ impl Window {
             return Err(InboxError::Nameless { reader: reader.to_owned() });
         }
         let mut state = self.lock();
-        if let Some((_, from)) = state.readers.iter().find(|(name, _)| name == reader) {
-            return Ok(*from);
+        if let Some(known) = state.readers.iter().find(|r| r.name == reader) {
+            return Ok(known.mark);
         }
-        let base = state.base;
-        state.readers.push((reader.to_owned(), base));
-        Ok(base)
+        let mark = state.base;
+        state.readers.push(Reader { name: reader.to_owned(), mark, note: None });
+        Ok(mark)
     }
 
-    pub(crate) async fn read(&self, from: u64, max: usize, into: &mut Vec<Message>) -> Result<(), Closed> {
+    pub(crate) fn note(&self, reader: &str) -> Option<Bytes> {
+        self.lock().readers.iter().find(|r| r.name == reader)?.note.clone()
+    }
+
+    pub(crate) fn keep_note(&self, reader: &str, note: Bytes) -> Result<(), InboxError> {
+        self.lock().reader(reader)?.note = Some(note);
+        Ok(())
+    }
+
+    pub(crate) async fn read(&self, from: u64, max: usize, into: &mut Vec<Message>) -> Result<(), ReadError> {
         loop {
             let mut arrival = pin!(self.arrived.notified());
             {
@@ -100,7 +124,7 @@ impl Window {
                     return Ok(());
                 }
                 if state.closed {
-                    return Err(Closed);
+                    return Err(ReadError::Closed);
                 }
                 // Before the lock is given back, so that no arrival falls in between.
                 arrival.as_mut().enable();
@@ -170,7 +194,8 @@ impl State {
 
     fn push(&mut self, incoming: Incoming, packet_id: u16) {
         self.bytes += incoming.topic.len() + incoming.payload.len() + OVERHEAD;
-        self.entries.push_back(Entry { incoming, epoch: self.epoch, packet_id });
+        let repeat = self.recent.note(&incoming.topic, &incoming.payload);
+        self.entries.push_back(Entry { incoming, repeat, epoch: self.epoch, packet_id });
     }
 
     /// False when there is nothing at or after `from`.
@@ -182,21 +207,24 @@ impl State {
         let skip = (from - self.base) as usize;
         let take = max.min(self.entries.len() - skip);
         let copies = self.entries.range(skip..skip + take).zip(from..);
-        into.extend(copies.map(|(entry, position)| message(&entry.incoming, position)));
+        into.extend(copies.map(|(entry, position)| message(entry, position, self.max_ahead_ms)));
         true
+    }
+
+    fn reader(&mut self, name: &str) -> Result<&mut Reader, InboxError> {
+        let found = self.readers.iter_mut().find(|r| r.name == name);
+        found.ok_or_else(|| InboxError::Unattached { reader: name.to_owned() })
     }
 
     /// True when something was freed.
     fn release(&mut self, reader: &str, up_to: u64) -> Result<bool, InboxError> {
         let end = self.end();
-        let Some((_, mark)) = self.readers.iter_mut().find(|(name, _)| name == reader) else {
-            return Err(InboxError::Unattached { reader: reader.to_owned() });
-        };
+        let known = self.reader(reader)?;
         if up_to > end {
             return Err(InboxError::BeyondEnd { reader: reader.to_owned(), up_to, end });
         }
-        *mark = up_to.max(*mark);
-        let all = self.readers.iter().map(|(_, mark)| *mark).min().unwrap_or(self.base);
+        known.mark = up_to.max(known.mark);
+        let all = self.readers.iter().map(|r| r.mark).min().unwrap_or(self.base);
         let freed = all > self.base;
         self.forget(all);
         Ok(freed)
@@ -216,14 +244,16 @@ impl State {
     }
 }
 
-fn message(incoming: &Incoming, position: u64) -> Message {
+fn message(Entry { incoming, repeat, .. }: &Entry, position: u64, max_ahead_ms: i64) -> Message {
     Message {
         position,
         topic: incoming.topic.clone(),
         payload: incoming.payload.clone(),
         received_at_ms: incoming.received_at_ms,
+        latest_ts_ms: incoming.received_at_ms.saturating_add(max_ahead_ms),
         duplicate: incoming.duplicate,
         retained: incoming.retained,
+        repeat: *repeat,
     }
 }
 
@@ -243,7 +273,7 @@ mod tests {
 
     #[test]
     fn acknowledgements_come_in_order_of_arrival_and_once() {
-        let window = Window::new(0);
+        let window = Window::new(0, 0);
         window.attach("a").unwrap();
         window.append_batch(&mut batch(&[7, 3, 9]));
         window.release("a", 2).unwrap();
@@ -255,7 +285,7 @@ mod tests {
 
     #[test]
     fn what_came_by_an_earlier_connection_is_never_acknowledged() {
-        let window = Window::new(0);
+        let window = Window::new(0, 0);
         window.attach("a").unwrap();
         window.append_batch(&mut batch(&[1, 2]));
         window.release("a", 1).unwrap();
@@ -265,9 +295,21 @@ mod tests {
         assert_eq!(acks(&window), (vec![1], 2), "one lapsed in the queue, one in the window");
     }
 
+    #[tokio::test]
+    async fn verdicts_are_taken_at_arrival_and_by_content() {
+        let window = Window::new(0, 1_000);
+        for (payload, duplicate) in [("a", false), ("b", true), ("a", false)] {
+            window.append(Incoming { duplicate, ..Incoming::new("t", payload, 50) });
+        }
+        let mut read = Vec::new();
+        window.read(0, 9, &mut read).await.unwrap();
+        let verdicts: Vec<_> = read.iter().map(|m| (m.repeat, m.latest_ts_ms)).collect();
+        assert_eq!(verdicts, [(false, 1_050), (false, 1_050), (true, 1_050)]);
+    }
+
     #[test]
     fn quality_of_service_0_has_nothing_to_acknowledge_and_bytes_return_to_nothing() {
-        let window = Window::new(5);
+        let window = Window::new(5, 0);
         window.attach("a").unwrap();
         window.append_batch(&mut batch(&[0, 4]));
         assert!(window.bytes() >= 4);

@@ -36,6 +36,8 @@ pub(crate) enum Lost {
     Closed,
     #[error("the broker said {0}")]
     Told(String),
+    #[error("another client connected under our client id: each needs one of its own, or they push each other out for ever")]
+    TakenOver,
     #[error("nothing heard for {0:?}")]
     Silent(Duration),
     #[error("the broker sent what MQTT 5 does not allow here: {0}")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use homeward_broker::testing::Mosquitto;
 use homeward_broker::{
-    Closed, Inbox, InboxError, Incoming, MemoryInbox, MemoryOutbox, Message, MqttInbox, MqttOutbox, Outbox, Outgoing, PublishError,
+    Inbox, InboxError, Incoming, MemoryInbox, MemoryOutbox, Message, MqttInbox, MqttOutbox, Outbox, Outgoing, PublishError, ReadError,
     embedded,
 };
 use support::{settings, soon, texts};
@@ -107,9 +107,9 @@ async fn ends_after_what_is_left(inbox: &impl Inbox, first: u64) {
         tokio::task::yield_now().await;
         inbox.close();
     });
-    assert_eq!(read, Err(Closed), "a reader that waits is told");
+    assert_eq!(read, Err(ReadError::Closed), "a reader that waits is told");
     assert_eq!(texts(&read_from(inbox, "archive", first + 8, 3).await), ["8", "9", "10"]);
-    assert_eq!(soon(inbox.read("archive", first + 11, 5, &mut got)).await, Err(Closed));
+    assert_eq!(soon(inbox.read("archive", first + 11, 5, &mut got)).await, Err(ReadError::Closed));
     for reader in ["archive", "score", "late"] {
         inbox.release(reader, first + 11).unwrap();
     }

@@ -31,19 +31,17 @@ pub struct Reading {
 #[derive(Debug, Clone)]
 pub struct Decoder {
     trie: Trie,
-    max_clock_skew_ms: i64,
     reading: Reading,
     seen: Vec<bool>,
     path: Vec<(usize, usize)>,
 }
 
 impl Decoder {
-    /// A decoder for `fleet` that refuses readings more than `max_clock_skew_ms` ahead of their arrival.
-    pub fn new(fleet: &Fleet, max_clock_skew_ms: i64) -> Self {
+    /// A decoder for `fleet`.
+    pub fn new(fleet: &Fleet) -> Self {
         let values = vec![f64::NAN; fleet.measured];
         Self {
             trie: Trie::new(fleet),
-            max_clock_skew_ms,
             reading: Reading { values, ..Reading::default() },
             seen: vec![false; fleet.measured + 2],
             path: Vec::new(),
@@ -51,25 +49,20 @@ impl Decoder {
     }
 
     /// Hands each element of `payload` (one object, or an array of objects) to `sink` with its index and bytes, good or refused.
-    /// `device` is that of the topic; `received_at` is the arrival in milliseconds since 1970 UTC.
-    pub fn telemetry(
-        &mut self,
-        device: &str,
-        payload: &[u8],
-        received_at: i64,
-        mut sink: impl FnMut(u32, &[u8], Result<&Reading, Refused>),
-    ) {
+    /// `device` is that of the topic; a reading after `latest_ts` (milliseconds since 1970 UTC) is refused:
+    /// its device's clock cannot be believed.
+    pub fn telemetry(&mut self, device: &str, payload: &[u8], latest_ts: i64, mut sink: impl FnMut(u32, &[u8], Result<&Reading, Refused>)) {
         match payload.iter().find(|b| !b.is_ascii_whitespace()) {
             Some(b'{') => {
-                let outcome = self.object(device, payload, received_at);
+                let outcome = self.object(device, payload, latest_ts);
                 sink(0, payload, outcome.map(|()| &self.reading));
             }
-            Some(b'[') => self.array(device, payload, received_at, &mut sink),
+            Some(b'[') => self.array(device, payload, latest_ts, &mut sink),
             _ => sink(0, payload, Err(not_an_object(payload))),
         }
     }
 
-    fn array(&mut self, device: &str, payload: &[u8], received_at: i64, sink: &mut impl FnMut(u32, &[u8], Result<&Reading, Refused>)) {
+    fn array(&mut self, device: &str, payload: &[u8], latest_ts: i64, sink: &mut impl FnMut(u32, &[u8], Result<&Reading, Refused>)) {
         let elements: Vec<&RawValue> = match serde_json::from_slice(payload) {
             Ok(elements) => elements,
             Err(error) => return sink(0, payload, Err(not_json(payload, &error))),
@@ -79,12 +72,12 @@ impl Decoder {
         }
         for (idx, element) in (0u32..).zip(elements) {
             let text = element.get().as_bytes();
-            let outcome = if text.first() == Some(&b'{') { self.object(device, text, received_at) } else { Err(not_an_object(text)) };
+            let outcome = if text.first() == Some(&b'{') { self.object(device, text, latest_ts) } else { Err(not_an_object(text)) };
             sink(idx, text, outcome.map(|()| &self.reading));
         }
     }
 
-    fn object(&mut self, device: &str, payload: &[u8], received_at: i64) -> Result<(), Refused> {
+    fn object(&mut self, device: &str, payload: &[u8], latest_ts: i64) -> Result<(), Refused> {
         self.reading.values.fill(f64::NAN);
         self.reading.extra.clear();
         self.seen.fill(false);
@@ -107,24 +100,21 @@ impl Decoder {
         }
         outcome.map_err(|error| not_json(payload, &error))?;
         let ts = ts.ok_or_else(|| Refused::new(Reason::NoTs, "found no ts, expected integer milliseconds since 1970 UTC or RFC 3339"))?;
-        self.reading.ts = check_ts(ts, received_at, self.max_clock_skew_ms)?;
+        self.reading.ts = check_ts(ts, latest_ts)?;
         Ok(())
     }
 }
 
-/// `ts` if it is a time a fleet can live in and not more than `skew_ms` ahead of `received_at`.
-pub(crate) fn check_ts(ts: i64, received_at: i64, skew_ms: i64) -> Result<i64, Refused> {
+/// `ts` if it is a time a fleet can live in and not after `latest`.
+pub(crate) fn check_ts(ts: i64, latest: i64) -> Result<i64, Refused> {
     if !(EARLIEST_MS..LATEST_MS).contains(&ts) {
         let detail =
             format!("ts: found {ts} ({}), expected a time from 2000 to 2199 in milliseconds since 1970 UTC", crate::time::rfc3339(ts));
         return Err(Refused::new(Reason::TsOutOfRange, detail));
     }
-    if ts.saturating_sub(received_at) > skew_ms {
-        let detail = format!(
-            "ts: found {} which is {} ms ahead of its arrival, expected at most {skew_ms} ms",
-            crate::time::rfc3339(ts),
-            ts - received_at
-        );
+    if ts > latest {
+        let (found, latest) = (crate::time::rfc3339(ts), crate::time::rfc3339(latest));
+        let detail = format!("ts: found {found}, expected at most {latest}: its arrival and max_clock_skew");
         return Err(Refused::new(Reason::TsInFuture, detail));
     }
     Ok(ts)

@@ -56,7 +56,7 @@ impl FleetState {
     pub fn new(fleet: &Fleet, topics: &Topics, settings: &Settings, stats: Arc<Stats>) -> Self {
         let spec = FeatureSpec::new(fleet);
         let row = vec![f64::NAN; spec.len()];
-        let decoder = Decoder::new(fleet, settings.max_clock_skew_ms);
+        let decoder = Decoder::new(fleet);
         Self {
             spec,
             topics: topics.clone(),
@@ -80,14 +80,14 @@ impl FleetState {
         self.devices.len()
     }
 
-    /// Handles one message that arrived at `now` (milliseconds since 1970 UTC) and adds what it causes to be published to `out`.
-    pub fn handle(&mut self, topic: &[u8], payload: &[u8], now: i64, out: &mut Vec<Outgoing>) {
+    /// Handles one message that arrived at `now` and adds what it causes to be published to `out`. A device's time after `latest_ts` is not
+    /// believed. Both in milliseconds since 1970 UTC.
+    pub fn handle(&mut self, topic: &[u8], payload: &[u8], now: i64, latest_ts: i64, out: &mut Vec<Outgoing>) {
         let topic = std::str::from_utf8(topic).unwrap_or_default();
         match self.topics.route(topic) {
             _ if payload.len() > self.settings.max_message_bytes => add(&self.stats.skipped, 1),
-            Route::Telemetry(name) if DeviceId::check(name).is_ok() => self.telemetry(name, payload, now, out),
-            Route::Events(name) if DeviceId::check(name).is_ok() => match decode_event(name, payload, now, self.settings.max_clock_skew_ms)
-            {
+            Route::Telemetry(name) if DeviceId::check(name).is_ok() => self.telemetry(name, payload, now, latest_ts, out),
+            Route::Events(name) if DeviceId::check(name).is_ok() => match decode_event(name, payload, latest_ts) {
                 Ok(event) => self.event(name, &event, now, out),
                 Err(_) => add(&self.stats.skipped, 1),
             },
@@ -114,9 +114,9 @@ impl FleetState {
         }
     }
 
-    fn telemetry(&mut self, name: &str, payload: &[u8], now: i64, out: &mut Vec<Outgoing>) {
+    fn telemetry(&mut self, name: &str, payload: &[u8], now: i64, latest_ts: i64, out: &mut Vec<Outgoing>) {
         let Self { spec, topics, settings, decoder, devices, raised, service, stats, row } = self;
-        decoder.telemetry(name, payload, now, |_, _, outcome| {
+        decoder.telemetry(name, payload, latest_ts, |_, _, outcome| {
             let Ok(reading) = outcome else { return add(&stats.skipped, 1) };
             // A device is one that has sent a reading: junk under made-up names must not grow the fleet.
             if !devices.contains_key(name) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use homeward_broker::{Inbox, InboxError, Message, Outbox, Outgoing, PublishError, Receipt, Recent};
+use homeward_broker::{Inbox, InboxError, Message, Outbox, Outgoing, PublishError, ReadError, Receipt};
 use homeward_models::Fleet;
 use homeward_models::topic::Topics;
 use homeward_store::Registry;
@@ -31,6 +31,9 @@ pub enum PredictError {
     /// The inbox refused this reader or a release.
     #[error(transparent)]
     Inbox(#[from] InboxError),
+    /// What the inbox holds cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The outbox was stopped.
     #[error("a call could not be published: {0}")]
     Outbox(#[from] PublishError),
@@ -62,10 +65,11 @@ pub async fn run<I: Inbox, O: Outbox>(
     let (said, to_confirm) = mpsc::channel(UNCONFIRMED);
     let mut confirming = tokio::spawn(confirm_all(to_confirm, inbox.clone(), stats.clone()));
     let state = FleetState::new(fleet, topics, settings, stats.clone());
-    let scorer = Scorer { state, recent: Recent::default(), outbox, stats, dry_run: settings.dry_run, out: Vec::new(), said };
+    let scorer = Scorer { state, outbox, stats, dry_run: settings.dry_run, out: Vec::new(), said };
     let work = async {
-        scorer.score_all(&*inbox, next, service).await;
-        (&mut confirming).await?
+        let scored = scorer.score_all(&*inbox, next, service).await;
+        (&mut confirming).await??;
+        Ok(scored?)
     };
     let ended = tokio::select! {
         biased;
@@ -114,7 +118,6 @@ async fn confirm_all<I: Inbox>(mut said: mpsc::Receiver<Said>, inbox: Arc<I>, st
 
 struct Scorer<O> {
     state: FleetState,
-    recent: Recent,
     outbox: Arc<O>,
     stats: Arc<Stats>,
     dry_run: bool,
@@ -124,15 +127,20 @@ struct Scorer<O> {
 
 impl<O: Outbox> Scorer<O> {
     /// Reads and scores until the inbox closes or confirming has ended with an error.
-    async fn score_all<I: Inbox>(mut self, inbox: &I, mut next: u64, mut service: watch::Receiver<Option<Arc<InService>>>) {
+    async fn score_all<I: Inbox>(
+        mut self,
+        inbox: &I,
+        mut next: u64,
+        mut service: watch::Receiver<Option<Arc<InService>>>,
+    ) -> Result<(), ReadError> {
         let mut chunk: Vec<Message> = Vec::with_capacity(CHUNK);
         let mut expire = tokio::time::interval(EXPIRE_EVERY);
         loop {
             chunk.clear();
-            let open = tokio::select! {
+            let read = tokio::select! {
                 biased;
-                _ = expire.tick() => { self.state.expire(now_ms(), &mut self.out); true }
-                read = inbox.read(READER, next, CHUNK, &mut chunk) => read.is_ok(),
+                _ = expire.tick() => { self.state.expire(now_ms(), &mut self.out); Ok(()) }
+                read = inbox.read(READER, next, CHUNK, &mut chunk) => read,
             };
             if service.has_changed().unwrap_or(false)
                 && let Some(fresh) = service.borrow_and_update().clone()
@@ -142,21 +150,24 @@ impl<O: Outbox> Scorer<O> {
             let read_at = Instant::now();
             next = chunk.last().map_or(next, |m| m.position + 1);
             chunk.iter().for_each(|message| self.handle(message));
-            if !self.publish(next, chunk.len(), read_at).await || !open {
-                return;
+            if !self.publish(next, chunk.len(), read_at).await {
+                return Ok(());
+            }
+            match read {
+                Ok(()) => (),
+                Err(ReadError::Closed) => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
     }
 
     fn handle(&mut self, message: &Message) {
         add(&self.stats.messages, 1);
-        let print = Recent::print(&message.topic, &message.payload);
-        if self.recent.contains(print) {
+        if message.repeat {
             // A redelivery: ten of them in a row would look like a clock step.
             return add(&self.stats.skipped, 1);
         }
-        self.recent.insert(print);
-        self.state.handle(&message.topic, &message.payload, message.received_at_ms, &mut self.out);
+        self.state.handle(&message.topic, &message.payload, message.received_at_ms, message.latest_ts_ms, &mut self.out);
     }
 
     /// Submits what was said and hands it over to be confirmed; whether confirming still goes on.

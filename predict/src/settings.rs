@@ -33,8 +33,6 @@ pub struct Settings {
     pub health_every: i64,
     /// The operator's rules.
     pub rules: Rules,
-    /// Most that a reading may be ahead of its arrival, milliseconds.
-    pub max_clock_skew_ms: i64,
     /// Larger payloads are not decoded, as in ingest.
     pub max_message_bytes: usize,
     /// Say nothing to devices; log what would be said.
@@ -42,14 +40,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Checks the written forms; errors name `predict.…` or `decide.…`. The two limits are those of ingest, so that both take the same readings.
-    pub fn check(
-        w: &WrittenPredict,
-        decide: &WrittenDecide,
-        max_clock_skew_ms: i64,
-        max_message_bytes: usize,
-        dry_run: bool,
-    ) -> Result<Self, ConfigError> {
+    /// Checks the written forms; errors name `predict.…` or `decide.…`. The largest message is that of ingest, so that both
+    /// take the same readings.
+    pub fn check(w: &WrittenPredict, decide: &WrittenDecide, max_message_bytes: usize, dry_run: bool) -> Result<Self, ConfigError> {
         let positive = |key: &str, text: &str| match parse_duration(key, text)? {
             0 => Err(ConfigError::new(key, format!("{text:?}"), "more than \"0s\"")),
             ms => Ok(ms),
@@ -58,7 +51,6 @@ impl Settings {
             reload_every: Duration::from_millis(positive("predict.reload_every", &w.reload_every)?.unsigned_abs()),
             health_every: positive("predict.health_every", &w.health_every)?,
             rules: Rules::check(decide)?,
-            max_clock_skew_ms,
             max_message_bytes,
             dry_run,
         })

@@ -6,14 +6,14 @@ use super::{check_ts, not_json};
 use crate::time::parse_rfc3339;
 use crate::{Event, EventKind, Reason, Refused};
 
-/// Decodes one event of `device` that arrived at `received_at`; fields that an event does not know go to `extra`.
-pub fn decode_event(device: &str, payload: &[u8], received_at: i64, max_clock_skew_ms: i64) -> Result<Event, Refused> {
+/// Decodes one event of `device` not after `latest_ts` (milliseconds since 1970 UTC); fields that an event does not know go to `extra`.
+pub fn decode_event(device: &str, payload: &[u8], latest_ts: i64) -> Result<Event, Refused> {
     let mut map = object(payload)?;
     let ts = match map.remove("ts") {
         None => return Err(Refused::new(Reason::NoTs, "found no ts, expected integer milliseconds since 1970 UTC or RFC 3339")),
         Some(value) => instant(&value)?,
     };
-    let ts = check_ts(ts, received_at, max_clock_skew_ms)?;
+    let ts = check_ts(ts, latest_ts)?;
     if let Some(named) = map.remove("device").filter(|d| d.as_str() != Some(device)) {
         return Err(Refused::new(Reason::DeviceMismatch, format!("device: found {named}, expected \"{device}\" as in the topic")));
     }

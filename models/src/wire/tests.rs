@@ -8,9 +8,9 @@ const NOW: i64 = 1_764_000_000_500;
 const TS: i64 = 1_764_000_000_123;
 
 fn decode(payload: impl AsRef<[u8]>) -> Vec<(u32, Result<Reading, Refused>)> {
-    let mut decoder = Decoder::new(&Fleet::check(&small()).unwrap(), 60_000);
+    let mut decoder = Decoder::new(&Fleet::check(&small()).unwrap());
     let mut out = Vec::new();
-    decoder.telemetry("d-1", payload.as_ref(), NOW, |idx, _, r| out.push((idx, r.cloned())));
+    decoder.telemetry("d-1", payload.as_ref(), NOW + 60_000, |idx, _, r| out.push((idx, r.cloned())));
     out
 }
 
@@ -93,18 +93,14 @@ fn in_an_array_each_element_stands_for_itself() {
 
 #[test]
 fn events_are_read_and_their_mistakes_named() {
-    let event = decode_event(
-        "d-1",
-        br#"{"ts": 1764000000123, "event": "inspection", "finding": "confirmed", "alert_id": "5f", "by": "ann"}"#,
-        NOW,
-        0,
-    )
-    .unwrap();
+    let event =
+        decode_event("d-1", br#"{"ts": 1764000000123, "event": "inspection", "finding": "confirmed", "alert_id": "5f", "by": "ann"}"#, NOW)
+            .unwrap();
     assert_eq!(
         (event.kind, event.alert_id.as_deref(), event.extra.as_deref()),
         (EventKind::Inspection(Finding::Confirmed), Some("5f"), Some(r#"{"by":"ann"}"#))
     );
-    let word = |p: &[u8]| decode_event("d-1", p, NOW, 0).unwrap_err().reason.word();
+    let word = |p: &[u8]| decode_event("d-1", p, NOW).unwrap_err().reason.word();
     assert_eq!(word(br#"{"ts": 1764000000123}"#), "bad_event");
     assert_eq!(word(br#"{"ts": 1764000000123, "event": "inspection"}"#), "bad_event");
     assert_eq!(word(br#"{"event": "failure"}"#), "no_ts");

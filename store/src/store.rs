@@ -10,8 +10,9 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error as Backend, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 
+use crate::archive;
 use crate::error::StoreError;
-use crate::keys::{Key, Prefix, key_at, path_under};
+use crate::keys::{ArchiveKey, Key, Prefix, key_at, path_under};
 use crate::open;
 
 /// How a put ended that was to create an object.
@@ -56,7 +57,7 @@ impl Revision {
 pub struct Retry {
     /// Attempts in all, at least 1. Default 4.
     pub attempts: u32,
-    /// Pause after the first failed attempt, doubled after each further one. Default 100 ms.
+    /// Pause after the first failed attempt, doubled after each further one; half of it is left to chance. Default 100 ms.
     pub pause: Duration,
     /// The longest pause. Default 5 s.
     pub max_pause: Duration,
@@ -70,8 +71,9 @@ impl Default for Retry {
 
 impl Retry {
     async fn wait(&self, attempt: u32) {
-        let pause = self.pause.saturating_mul(2u32.saturating_pow(attempt - 1));
-        tokio::time::sleep(pause.min(self.max_pause)).await;
+        let pause = self.pause.saturating_mul(2u32.saturating_pow(attempt - 1)).min(self.max_pause);
+        // Many clients that lost one store must not come back to it in step.
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
     }
 }
 
@@ -82,7 +84,15 @@ pub struct Store {
     root: Path,
     url: String,
     retry: Retry,
+    timeout: Duration,
 }
+
+/// How long a request may take where nothing else is said.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// What a request may take longer for each byte it carries: a MiB a second is a poor connection.
+const PER_BYTE: Duration = Duration::from_nanos(1_000);
+/// Bytes of an object's end that are read to know what it says of itself; more only if they do not hold its footer.
+const END: u64 = 32 << 10;
 
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,7 +117,7 @@ impl Store {
     /// [`StoreError::Unavailable`] if a local folder cannot be made.
     pub fn open(url: &str, options: impl Iterator<Item = (String, String)>) -> Result<Self, StoreError> {
         let (inner, root) = open::backend(url, options)?;
-        Ok(Self { inner, root, url: open::redacted(url), retry: Retry::default() })
+        Ok(Self { inner, root, url: open::redacted(url), retry: Retry::default(), timeout: TIMEOUT })
     }
 
     /// Checks a URL and its options as [`Store::open`] does, but creates no folder.
@@ -125,7 +135,7 @@ impl Store {
     pub fn from_object_store(inner: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self, StoreError> {
         let root = Path::parse(prefix).map_err(|e| StoreError::classify(prefix, 1, e.into()))?;
         let url = inner.to_string();
-        Ok(Self { inner, root, url, retry: Retry::default() })
+        Ok(Self { inner, root, url, retry: Retry::default(), timeout: TIMEOUT })
     }
 
     /// The same store with other retries.
@@ -134,12 +144,32 @@ impl Store {
         Self { retry: Retry { attempts: retry.attempts.max(1), ..retry }, ..self }
     }
 
+    /// The same store with another time that a request may take before it counts as failed; puts have a second more for each MiB. Default 30 s.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// As [`Store::put_new`], for an object of the archive: one that is there and says of itself that it covers the same positions with the
+    /// same rows counts as success, too. Another version may have encoded the same rows otherwise.
+    ///
+    /// # Errors
+    /// As [`Store::put_new`].
+    pub async fn put_archive(&self, key: &ArchiveKey, bytes: Bytes) -> Result<Put, StoreError> {
+        let key = Key::from(key.clone());
+        self.put_unless(&key, &bytes, Same::Rows).await
+    }
+
     /// Creates an object and never replaces one. A time-out leaves open whether the object landed, so the put is
     /// repeated, and an object with the very same bytes counts as success.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if other bytes are there, else as the store fails.
     pub async fn put_new(&self, key: &Key, bytes: Bytes) -> Result<Put, StoreError> {
+        self.put_unless(key, &bytes, Same::Bytes).await
+    }
+
+    async fn put_unless(&self, key: &Key, bytes: &Bytes, same: Same) -> Result<Put, StoreError> {
         let mut attempt = 1;
         loop {
             let error = match self.put(key, bytes.clone(), PutMode::Create).await {
@@ -152,7 +182,7 @@ impl Store {
                 return Err(failed);
             }
             let last = attempt >= self.retry.attempts;
-            if (exists || last) && self.holds(key, &bytes, failed.is_transient()).await? {
+            if (exists || last) && self.holds(key, bytes, same, failed.is_transient()).await? {
                 return Ok(Put::AlreadyThere);
             }
             if last {
@@ -164,20 +194,39 @@ impl Store {
         }
     }
 
-    /// Whether exactly these bytes are there: `false` if nothing is there (S3 answers 409 also for puts that came to
-    /// nothing), an error if other bytes are. A store that was already `failing` may fail at this too.
-    async fn holds(&self, key: &Key, bytes: &Bytes, failing: bool) -> Result<bool, StoreError> {
+    /// Whether the same is there: `false` if nothing is there (S3 answers 409 also for puts that came to
+    /// nothing), an error if something else is. A store that was already `failing` may fail at this too.
+    async fn holds(&self, key: &Key, bytes: &Bytes, same: Same, failing: bool) -> Result<bool, StoreError> {
         let found = match self.head(key).await {
             Err(StoreError::NotFound { .. }) => return Ok(false),
             Err(StoreError::Unavailable { .. }) if failing => return Ok(false),
             head => head?,
         };
-        let same_size = found.size == bytes.len() as u64;
-        if same_size && self.get(key).await? == bytes {
+        let holds = match same {
+            Same::Bytes => found.size == bytes.len() as u64 && self.get(key).await? == bytes,
+            Same::Rows => self.says_the_same(key, found.size, bytes).await?,
+        };
+        if holds {
             return Ok(true);
         }
         let found = format!("an object with other content is there ({} bytes, not the {} to be put)", found.size, bytes.len());
         Err(StoreError::Conflict { key: key.to_string(), found })
+    }
+
+    /// Whether an object says of itself what `bytes` say of themselves.
+    async fn says_the_same(&self, key: &Key, size: u64, bytes: &Bytes) -> Result<bool, StoreError> {
+        let Ok(ours) = archive::describe(bytes.clone()) else { return Ok(self.get(key).await? == bytes) };
+        let mut end = self.end_of(key, size, END.min(size)).await?;
+        if let Some(footer) = archive::footer_len(&end).map(|len| len as u64).filter(|len| *len > end.len() as u64 && *len <= size) {
+            end = self.end_of(key, size, footer).await?;
+        }
+        Ok(ours.rows_hash.is_some() && archive::describe_footer(&end).is_ok_and(|theirs| theirs == ours))
+    }
+
+    /// The last `len` bytes of an object of `size` bytes.
+    async fn end_of(&self, key: &Key, size: u64, len: u64) -> Result<Bytes, StoreError> {
+        let path = path_under(&self.root, key);
+        self.retrying(key, || self.inner.get_range(&path, size - len..size)).await
     }
 
     /// Puts an object in place of whatever is there.
@@ -276,7 +325,8 @@ impl Store {
 
     async fn put(&self, key: &Key, bytes: Bytes, mode: PutMode) -> object_store::Result<Revision> {
         let path = path_under(&self.root, key);
-        let put = self.inner.put_opts(&path, bytes.into(), PutOptions::from(mode)).await?;
+        let time = self.timeout + PER_BYTE.saturating_mul(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        let put = within(time, self.inner.put_opts(&path, bytes.into(), PutOptions::from(mode))).await?;
         Ok(Revision { etag: put.e_tag, version: put.version })
     }
 
@@ -293,7 +343,7 @@ impl Store {
     {
         let mut attempt = 1;
         loop {
-            let failed = match call().await {
+            let failed = match within(self.timeout * 4, call()).await {
                 Ok(value) => return Ok(value),
                 Err(e) => StoreError::classify(&key.to_string(), attempt, e),
             };
@@ -305,6 +355,19 @@ impl Store {
             attempt += 1;
         }
     }
+}
+
+/// When an object that is there counts as the one to be put.
+#[derive(Debug, Clone, Copy)]
+enum Same {
+    Bytes,
+    Rows,
+}
+
+/// A call that hangs has failed.
+async fn within<T>(time: Duration, call: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+    let late = |_| Backend::Generic { store: "store", source: format!("no answer within {time:?}").into() };
+    tokio::time::timeout(time, call).await.map_err(late)?
 }
 
 /// A put cannot miss its object; what a store then does not find is the bucket.

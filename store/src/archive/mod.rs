@@ -16,6 +16,7 @@
 //! knows, gives 76 and 124.
 
 mod columns;
+mod describe;
 mod events;
 mod quarantine;
 mod read;
@@ -23,6 +24,8 @@ mod telemetry;
 mod write;
 
 pub use columns::{Blobs, Texts};
+pub use describe::{Described, describe};
+pub(crate) use describe::{describe_footer, footer_len};
 pub use events::{EventBatch, EventRow, EventTable, read_events};
 pub use quarantine::{QuarantineBatch, QuarantineRow, QuarantineTable, read_quarantine};
 pub use telemetry::{TelemetryBatch, TelemetryRow, TelemetryTable, read_telemetry};
@@ -32,6 +35,9 @@ use crate::keys::WriterId;
 
 /// The archive format written here, in the files' metadata as `homeward.format`, and the newest that is read.
 pub const FORMAT: u32 = 1;
+
+/// Metadata of an object: a hash of its rows.
+const ROWS_HASH: &str = "homeward.rows_hash";
 
 /// How to write an object.
 #[derive(Debug, Clone, PartialEq, Eq)]

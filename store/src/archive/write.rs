@@ -10,6 +10,7 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{ColumnPath, Type, TypePtr};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::columns::{Blobs, Interned, Texts};
 use super::{FORMAT, WriteOptions};
@@ -132,6 +133,7 @@ pub(super) fn encode(fields: &[Field<'_>], order: &[u32], sorted_by: &[&str], op
     let sources = fields.iter().map(Source::new).collect::<Result<Vec<_>, _>>()?;
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties)?;
     let mut scratch = Scratch::default();
+    fields.iter().for_each(|field| scratch.hash.column(field.name));
     for rows in order.chunks(options.max_row_group_rows.max(1)) {
         let mut group = writer.next_row_group()?;
         for source in &sources {
@@ -142,6 +144,7 @@ pub(super) fn encode(fields: &[Field<'_>], order: &[u32], sorted_by: &[&str], op
         }
         group.close()?;
     }
+    writer.append_key_value_metadata(KeyValue::new(super::ROWS_HASH.to_owned(), scratch.hash.end()));
     Ok(writer.into_inner()?.into())
 }
 
@@ -212,6 +215,52 @@ struct Scratch {
     f64: Vec<f64>,
     blobs: Vec<ByteArray>,
     levels: Vec<i16>,
+    hash: RowsHash,
+}
+
+/// A hash over column names and values in the order in which they are written: what an object says of its rows, whatever its encoding.
+#[derive(Default)]
+struct RowsHash {
+    hash: Xxh3,
+    bytes: Vec<u8>,
+}
+
+impl RowsHash {
+    fn add<const N: usize>(&mut self, values: impl Iterator<Item = [u8; N]>) {
+        for value in values {
+            self.bytes.extend_from_slice(&value);
+            if self.bytes.len() >= 1 << 16 {
+                self.flush();
+            }
+        }
+    }
+
+    fn column(&mut self, name: &str) {
+        self.hash.update(name.as_bytes());
+        self.hash.update(&[0]);
+    }
+
+    fn levels(&mut self, levels: &[i16]) {
+        self.add(levels.iter().map(|level| [*level as u8]));
+    }
+
+    fn blobs(&mut self, blobs: &[ByteArray]) {
+        self.flush();
+        for blob in blobs {
+            self.hash.update(&(blob.len() as u64).to_le_bytes());
+            self.hash.update(blob.data());
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hash.update(&self.bytes);
+        self.bytes.clear();
+    }
+
+    fn end(&mut self) -> String {
+        self.flush();
+        format_args!("{:032x}", self.hash.digest128()).to_string()
+    }
 }
 
 impl<'a> Source<'a> {
@@ -238,10 +287,18 @@ impl<'a> Source<'a> {
 
     fn write(&self, rows: &[u32], to: &mut SerializedColumnWriter<'_>, scratch: &mut Scratch) -> Result<(), ArchiveError> {
         match self {
-            Self::I32(values) => put::<Int32Type>(to.typed(), gather(&mut scratch.i32, rows, values), None),
-            Self::I64(values) => put::<Int64Type>(to.typed(), gather(&mut scratch.i64, rows, values), None),
+            Self::I32(values) => {
+                let found = gather(&mut scratch.i32, rows, values);
+                scratch.hash.add(found.iter().map(|v| v.to_le_bytes()));
+                put::<Int32Type>(to.typed(), found, None)
+            }
+            Self::I64(values) => {
+                let found = gather(&mut scratch.i64, rows, values);
+                scratch.hash.add(found.iter().map(|v| v.to_le_bytes()));
+                put::<Int64Type>(to.typed(), found, None)
+            }
             Self::F64(values) => {
-                let Scratch { f64: found, levels, .. } = scratch;
+                let Scratch { f64: found, levels, hash, .. } = scratch;
                 found.clear();
                 levels.clear();
                 for &row in rows {
@@ -251,10 +308,12 @@ impl<'a> Source<'a> {
                         found.push(value);
                     }
                 }
+                hash.levels(levels);
+                hash.add(found.iter().map(|v| v.to_le_bytes()));
                 put::<DoubleType>(to.typed(), found, Some(levels))
             }
             Self::Blobs { values, data, nullable } => {
-                let Scratch { blobs: found, levels, .. } = scratch;
+                let Scratch { blobs: found, levels, hash, .. } = scratch;
                 found.clear();
                 levels.clear();
                 for &row in rows {
@@ -262,11 +321,14 @@ impl<'a> Source<'a> {
                     levels.push(i16::from(range.is_some()));
                     found.extend(range.map(|r| ByteArray::from(data.slice(r))));
                 }
+                hash.levels(levels);
+                hash.blobs(found);
                 put::<ByteArrayType>(to.typed(), found, nullable.then_some(levels))
             }
             Self::Interned { rows: numbers, names } => {
                 scratch.blobs.clear();
                 scratch.blobs.extend(rows.iter().map(|&row| names[numbers[row as usize] as usize].clone()));
+                scratch.hash.blobs(&scratch.blobs);
                 put::<ByteArrayType>(to.typed(), &scratch.blobs, None)
             }
         }

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use homeward_broker::Recent;
 use homeward_models::topic::{Route, Topics};
 use homeward_models::wire::{Decoder, Reading, decode_event};
-use homeward_models::{DeviceId, Event, EventKind, Fleet, Reason, Refused};
+use homeward_models::{ConfigError, DeviceId, Event, EventKind, Reason, Refused};
 use homeward_store::archive::{EventBatch, EventRow, QuarantineBatch, QuarantineRow, TelemetryBatch, TelemetryRow};
 use homeward_store::keys::{Partition, Table};
 use homeward_store::{ArchiveError, KeyError};
 
 use crate::stats::add;
-use crate::{Settings, Stats};
+use crate::{Recipe, Settings, Stats};
 
 /// A message as the batcher sees it.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +24,12 @@ pub struct Incoming<'a> {
     pub payload: &'a [u8],
     /// When it arrived, milliseconds since 1970 UTC.
     pub received_at: i64,
+    /// A device's time after this one is not believed; milliseconds since 1970 UTC.
+    pub latest_ts: i64,
+    /// The same topic and payload came before, lately.
+    pub repeat: bool,
+    /// The broker says that it may have sent this before.
+    pub duplicate: bool,
 }
 
 /// A batch that is complete: a range of positions and all that is to be stored of it.
@@ -36,6 +41,8 @@ pub struct Sealed {
     pub last: u64,
     /// Messages in it, duplicates included.
     pub messages: usize,
+    /// What its messages became rows by.
+    pub recipe: Arc<Recipe>,
     pub(crate) telemetry: BTreeMap<Partition, TelemetryBatch>,
     pub(crate) events: BTreeMap<Partition, EventBatch>,
     pub(crate) quarantine: BTreeMap<Partition, QuarantineBatch>,
@@ -47,7 +54,7 @@ pub struct Batcher {
     topics: Topics,
     decoder: Decoder,
     settings: Settings,
-    recent: Recent,
+    recipe: Arc<Recipe>,
     bytes: usize,
     out: Out,
 }
@@ -62,37 +69,41 @@ struct Out {
 }
 
 impl Batcher {
-    /// A batcher for `fleet`.
-    pub fn new(fleet: &Fleet, topics: &Topics, settings: &Settings, stats: Arc<Stats>) -> Result<Self, ArchiveError> {
+    /// A batcher that makes rows by `recipe`; `settings` say when a batch is full.
+    ///
+    /// # Errors
+    /// [`BatchError`] for a recipe whose fleet, topics or signal names are not good.
+    pub fn new(recipe: Arc<Recipe>, settings: &Settings, stats: Arc<Stats>) -> Result<Self, BatchError> {
+        let (fleet, topics) = recipe.check()?;
         let signals: Arc<[String]> = fleet.signals().iter().map(|s| s.name.clone()).collect();
         // What a batch would refuse of the names is refused here, once.
         TelemetryBatch::new(signals.clone())?;
-        let decoder = Decoder::new(fleet, settings.max_clock_skew_ms);
-        let out = Out { signals, hourly: settings.hourly, stats, open: None };
-        Ok(Self { topics: topics.clone(), decoder, settings: settings.clone(), recent: Recent::default(), bytes: 0, out })
+        let out = Out { signals, hourly: recipe.hourly(), stats, open: None };
+        Ok(Self { topics, decoder: Decoder::new(&fleet), settings: settings.clone(), recipe, bytes: 0, out })
     }
 
     /// Takes a message in.
+    ///
+    /// # Errors
+    /// [`BatchError`]: a fault of ours, not of the message.
     pub fn take(&mut self, message: Incoming<'_>) -> Result<(), BatchError> {
         add(&self.out.stats.messages, 1);
-        let open = self.out.open.get_or_insert_with(|| Sealed::at(message.seq));
+        let open = self.out.open.get_or_insert_with(|| Sealed::at(message.seq, self.recipe.clone()));
         open.last = message.seq;
         open.messages += 1;
         self.bytes += message.payload.len();
-        let print = Recent::print(message.topic, message.payload);
-        if self.recent.contains(print) {
+        if message.repeat && self.is_known(&message) {
             add(&self.out.stats.duplicates, 1);
             return Ok(());
         }
-        if self.sort(message)? {
-            self.recent.insert(print);
-        }
-        Ok(())
+        self.sort(message)
     }
 
-    /// Whether the batch is full.
+    /// Whether the batch is full: of messages, of bytes, or of partitions, which devices with wild clocks could open without end.
     pub fn full(&self) -> bool {
-        self.out.open.as_ref().is_some_and(|o| o.messages >= self.settings.max_rows) || self.bytes >= self.settings.max_bytes
+        let Some(open) = &self.out.open else { return false };
+        let Settings { max_rows, max_bytes, max_partitions, .. } = self.settings;
+        open.messages >= max_rows || self.bytes >= max_bytes || open.partitions() >= max_partitions
     }
 
     /// Closes the batch; `None` if nothing was taken.
@@ -101,24 +112,39 @@ impl Batcher {
         self.out.open.take()
     }
 
-    /// Decodes a message into the open batch; whether any of it was archived.
-    fn sort(&mut self, message: Incoming<'_>) -> Result<bool, BatchError> {
+    /// Whether a message whose content came before needs no row of its own. Something archivable is known by device, time and content.
+    /// What is refused has no time of its own to tell two alike from one sent twice: there the broker's word counts.
+    fn is_known(&mut self, message: &Incoming<'_>) -> bool {
+        if message.duplicate {
+            return true;
+        }
+        let mut good = false;
+        match self.route(message) {
+            Ok((Kind::Telemetry, device)) => {
+                self.decoder.telemetry(device, message.payload, message.latest_ts, |_, _, outcome| good |= outcome.is_ok());
+            }
+            Ok((Kind::Event, device)) => good = decode_event(device, message.payload, message.latest_ts).is_ok(),
+            Err(_) => (),
+        }
+        good
+    }
+
+    /// Decodes a message into the open batch.
+    fn sort(&mut self, message: Incoming<'_>) -> Result<(), BatchError> {
         let refused = match self.route(&message) {
             Ok((Kind::Telemetry, device)) => return self.telemetry(message, device),
-            Ok((Kind::Event, device)) => {
-                match decode_event(device, message.payload, message.received_at, self.settings.max_clock_skew_ms) {
-                    Ok(event) => return self.out.event(&message, device, &event).map(|()| true),
-                    Err(refused) => refused,
-                }
-            }
+            Ok((Kind::Event, device)) => match decode_event(device, message.payload, message.latest_ts) {
+                Ok(event) => return self.out.event(&message, device, &event),
+                Err(refused) => refused,
+            },
             Err(refused) => refused,
         };
-        self.out.quarantine(&message, 0, message.payload, &refused).map(|()| false)
+        self.out.quarantine(&message, 0, message.payload, &refused)
     }
 
     fn route<'m>(&self, message: &Incoming<'m>) -> Result<(Kind, &'m str), Refused> {
-        if message.payload.len() > self.settings.max_message_bytes {
-            let detail = format!("found {} bytes, expected at most {}", message.payload.len(), self.settings.max_message_bytes);
+        if message.payload.len() > self.recipe.max_message_bytes() {
+            let detail = format!("found {} bytes, expected at most {}", message.payload.len(), self.recipe.max_message_bytes());
             return Err(Refused::new(Reason::TooLarge, detail));
         }
         let topic = std::str::from_utf8(message.topic).unwrap_or_default();
@@ -131,18 +157,19 @@ impl Batcher {
         Ok((kind, device))
     }
 
-    fn telemetry(&mut self, message: Incoming<'_>, device: &str) -> Result<bool, BatchError> {
+    fn telemetry(&mut self, message: Incoming<'_>, device: &str) -> Result<(), BatchError> {
         let Self { decoder, out, .. } = self;
-        let (mut archived, mut failed) = (false, None);
-        decoder.telemetry(device, message.payload, message.received_at, |idx, element, outcome| {
-            archived |= outcome.is_ok();
-            let stored = match outcome {
+        let mut stored = Ok(());
+        decoder.telemetry(device, message.payload, message.latest_ts, |idx, element, outcome| {
+            let done = match outcome {
                 Ok(reading) => out.reading(&message, device, idx, reading),
                 Err(refused) => out.quarantine(&message, idx, element, &refused),
             };
-            failed = failed.take().or(stored.err());
+            if stored.is_ok() {
+                stored = done;
+            }
         });
-        failed.map_or(Ok(archived), Err)
+        stored
     }
 }
 
@@ -218,11 +245,20 @@ pub enum BatchError {
     /// A time that has no partition.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A recipe that is not good.
+    #[error(transparent)]
+    Recipe(#[from] ConfigError),
 }
 
 impl Sealed {
-    fn at(seq: u64) -> Self {
-        Self { first: seq, last: seq, messages: 0, telemetry: BTreeMap::new(), events: BTreeMap::new(), quarantine: BTreeMap::new() }
+    fn at(seq: u64, recipe: Arc<Recipe>) -> Self {
+        let (telemetry, events, quarantine) = Default::default();
+        Self { first: seq, last: seq, messages: 0, recipe, telemetry, events, quarantine }
+    }
+
+    /// How many objects it will be.
+    fn partitions(&self) -> usize {
+        self.telemetry.len() + self.events.len() + self.quarantine.len()
     }
 }
 

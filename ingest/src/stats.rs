@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use homeward_broker::Latency;
 use homeward_models::Reason;
 use homeward_models::quarantine;
 
@@ -13,6 +14,14 @@ pub struct Stats {
     /// Microseconds from `created` to the first message and to the last release; 0 for neither yet.
     first: AtomicU64,
     last: AtomicU64,
+    /// Microseconds from `created`: since when a batch has been on its way to the store, and when the last one arrived; 0 for neither.
+    storing: AtomicU64,
+    stored: AtomicU64,
+    /// How long a put took, attempts that failed included.
+    pub put: Latency,
+    /// How long the objects of a batch took to encode.
+    pub encode: Latency,
+    pub(crate) put_errors: AtomicU64,
     pub(crate) messages: AtomicU64,
     pub(crate) readings: AtomicU64,
     pub(crate) events: AtomicU64,
@@ -38,6 +47,8 @@ pub struct Counts {
     pub objects: u64,
     /// Bytes of these.
     pub bytes: u64,
+    /// Attempts to put an object that failed and were made again.
+    pub put_errors: u64,
     /// Messages durable and released.
     pub released: u64,
     /// From the first message to the last release.
@@ -57,6 +68,11 @@ impl Default for Stats {
             created: Instant::now(),
             first: zero(),
             last: zero(),
+            storing: zero(),
+            stored: zero(),
+            put: Latency::default(),
+            encode: Latency::default(),
+            put_errors: zero(),
             messages: zero(),
             readings: zero(),
             events: zero(),
@@ -81,6 +97,32 @@ impl Stats {
         self.last.store(self.micros(), Ordering::Relaxed);
     }
 
+    /// A batch is on its way to the store.
+    pub(crate) fn storing(&self) {
+        _ = self.storing.compare_exchange(0, self.micros(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// It arrived.
+    pub(crate) fn stored(&self) {
+        self.storing.store(0, Ordering::Relaxed);
+        self.stored.store(self.micros(), Ordering::Relaxed);
+    }
+
+    /// For how long the batch that is being stored has been on its way; `None` if none is.
+    pub fn storing_for(&self) -> Option<Duration> {
+        self.since(&self.storing)
+    }
+
+    /// How long ago a batch was stored last; `None` if none was.
+    pub fn since_stored(&self) -> Option<Duration> {
+        self.since(&self.stored)
+    }
+
+    fn since(&self, moment: &AtomicU64) -> Option<Duration> {
+        let at = moment.load(Ordering::Relaxed);
+        (at > 0).then(|| Duration::from_micros(self.micros().saturating_sub(at)))
+    }
+
     fn micros(&self) -> u64 {
         u64::try_from(self.created.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
     }
@@ -102,6 +144,7 @@ impl Stats {
             duplicates: now(&self.duplicates),
             objects: now(&self.objects),
             bytes: now(&self.bytes),
+            put_errors: now(&self.put_errors),
             released: now(&self.released),
             busy: Duration::from_micros(now(&self.last).saturating_sub(now(&self.first))),
             quarantined: quarantined.collect(),

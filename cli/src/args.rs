@@ -33,7 +33,9 @@ pub enum Command {
     /// Put a data set into the archive, without a broker
     Import(FilesArgs),
     /// Archive telemetry and events: broker to object store
-    Ingest,
+    Ingest(IngestArgs),
+    /// Merge the archive's small objects, drop duplicates, cool and delete what is old
+    Compact,
     /// Score telemetry live and call devices home
     Predict(PredictArgs),
     /// Learn a classifier from the archive
@@ -165,6 +167,14 @@ pub struct PublishArgs {
     /// Messages a second at most
     #[arg(long, value_name = "N")]
     pub rate: Option<f64>,
+}
+
+/// `homeward ingest`
+#[derive(Debug, Default, ClapArgs)]
+pub struct IngestArgs {
+    /// Move damaged parts of the journal aside and go on; what they held is lost
+    #[arg(long)]
+    pub skip_damaged: bool,
 }
 
 /// `homeward predict`

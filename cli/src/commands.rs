@@ -1,6 +1,7 @@
 //! One function a command.
 
 pub(crate) mod check;
+pub(crate) mod compact;
 pub(crate) mod demo;
 pub(crate) mod files;
 pub(crate) mod import;

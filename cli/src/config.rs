@@ -37,9 +37,18 @@ pub struct Written {
     /// Where the archive and the registry are.
     #[serde(default)]
     pub store: WrittenStore,
+    /// Where messages wait on disk.
+    #[serde(default)]
+    pub journal: WrittenJournal,
     /// Archiving.
     #[serde(default)]
     pub ingest: homeward_ingest::WrittenIngest,
+    /// Merging small objects, temperature, retention.
+    #[serde(default)]
+    pub compact: homeward_ingest::WrittenCompact,
+    /// What operators look at.
+    #[serde(default)]
+    pub serve: WrittenServe,
     /// Learning.
     #[serde(default)]
     pub train: homeward_train::WrittenTrain,
@@ -71,6 +80,8 @@ pub struct WrittenBroker {
     pub keep_alive: String,
     /// Unacknowledged messages that the broker may send, default 65,535.
     pub receive_maximum: u16,
+    /// Name of a group of ingesters that share the fleet's messages (`$share/{share}/…`); each needs a client_id of its own. Default: none.
+    pub share: Option<String>,
     /// User, if the broker wants one.
     pub user: Option<String>,
     /// File with the password; or `HOMEWARD_BROKER_PASSWORD`.
@@ -101,11 +112,66 @@ impl Default for WrittenBroker {
             session_expiry: "7d".into(),
             keep_alive: "30s".into(),
             receive_maximum: u16::MAX,
+            share: None,
             user: None,
             password_file: None,
             tls: WrittenTls::default(),
         }
     }
+}
+
+/// `[journal]` as written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WrittenJournal {
+    /// Folder of the journals, one below it for each service; default `homeward-journal`.
+    pub dir: PathBuf,
+    /// Bytes that may wait there unreleased; then messages stay at the broker. Default 16 GiB.
+    pub max_bytes: u64,
+    /// Size of a segment file; default 64 MiB.
+    pub segment_bytes: u64,
+    /// A message waits this long for the fsync that it shares with others; default 5 ms.
+    pub sync_every: String,
+    /// Bytes that are synced at once without waiting; default 1 MiB.
+    pub sync_bytes: usize,
+}
+
+impl Default for WrittenJournal {
+    fn default() -> Self {
+        let default = homeward_broker::JournalOptions::new(PathBuf::from("homeward-journal"), [0; 8]);
+        Self {
+            dir: default.dir,
+            max_bytes: default.max_bytes,
+            segment_bytes: default.segment_bytes,
+            sync_every: "5ms".into(),
+            sync_bytes: default.sync_bytes,
+        }
+    }
+}
+
+/// `[serve]` as written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WrittenServe {
+    /// `address:port` for `/metrics`, `/healthz` and `/readyz`; default empty: not served.
+    pub listen: String,
+    /// `/readyz` turns red when a batch has been on its way to the store for this long; default 60 s.
+    pub store_grace: String,
+}
+
+impl Default for WrittenServe {
+    fn default() -> Self {
+        Self { listen: String::new(), store_grace: "60s".into() }
+    }
+}
+
+/// `[serve]`, checked.
+#[derive(Debug, Clone)]
+pub struct Serve {
+    /// Where to listen; `None` for nowhere.
+    pub listen: Option<String>,
+    /// How long a batch may be on its way to the store.
+    pub store_grace: Duration,
 }
 
 /// `[store]` as written.
@@ -114,11 +180,13 @@ impl Default for WrittenBroker {
 pub struct WrittenStore {
     /// `file:///path`, `file://./path`, `memory:///`, `s3://bucket/prefix`, `gs://…`, `az://…`; default `file://./homeward-data`.
     pub url: String,
+    /// How long a request may take before it is made again; default 30 s.
+    pub timeout: String,
 }
 
 impl Default for WrittenStore {
     fn default() -> Self {
-        Self { url: "file://./homeward-data".into() }
+        Self { url: "file://./homeward-data".into(), timeout: "30s".into() }
     }
 }
 
@@ -133,10 +201,20 @@ pub struct Config {
     pub broker: homeward_broker::Settings,
     /// Where archive and registry are.
     pub store: String,
+    /// How long a request to the store may take.
+    pub store_timeout: Duration,
     /// What the store may need: the environment.
     pub store_options: Vec<(String, String)>,
+    /// The journals; `dir` is the folder above those of the services.
+    pub journal: homeward_broker::JournalOptions,
+    /// Group of ingesters that share the messages.
+    pub share: Option<String>,
     /// Archiving.
     pub ingest: homeward_ingest::Settings,
+    /// Compaction.
+    pub compact: homeward_ingest::CompactSettings,
+    /// What operators look at.
+    pub serve: Serve,
     /// Learning.
     pub train: homeward_train::Settings,
     /// Live scoring.
@@ -196,14 +274,11 @@ impl Config {
         let topics = Topics::check(&written.topics)?;
         let train = homeward_train::Settings::check(&written.train, &written.decide, &written.costs)?;
         let ingest = homeward_ingest::Settings::check(&written.ingest, written.broker.receive_maximum)?;
-        let predict = homeward_predict::Settings::check(
-            &written.predict,
-            &written.decide,
-            ingest.max_clock_skew_ms,
-            ingest.max_message_bytes,
-            false,
-        )?;
-        let broker = broker(&written.broker, &env)?;
+        let predict = homeward_predict::Settings::check(&written.predict, &written.decide, ingest.max_message_bytes, false)?;
+        let compact = homeward_ingest::CompactSettings::check(&written.compact)?;
+        let broker = broker(&written.broker, ingest.max_clock_skew_ms, &env)?;
+        let journal = journal(&written.journal, ingest.max_clock_skew_ms)?;
+        let (share, serve) = (share(&written.broker)?, serve(&written.serve)?);
         let store_options: Vec<(String, String)> = env.into_iter().collect();
         if let Err(error) = homeward_store::Store::check(&written.store.url, store_options.iter().cloned()) {
             return Err(ConfigError::new("store.url", format!("{:?}", written.store.url), error.to_string()));
@@ -216,8 +291,13 @@ impl Config {
             topics,
             broker,
             store: written.store.url.clone(),
+            store_timeout: duration("store.timeout", &written.store.timeout)?,
             store_options,
+            journal,
+            share,
             ingest,
+            compact,
+            serve,
             train,
             predict,
             source: written.source.clone(),
@@ -232,9 +312,47 @@ fn not_toml(text: &str, error: &toml::de::Error) -> ConfigError {
     ConfigError::new(format!("line {line}"), "no TOML", error.message().lines().collect::<Vec<_>>().join(" "))
 }
 
-fn broker(w: &WrittenBroker, env: &BTreeMap<String, String>) -> Result<homeward_broker::Settings, ConfigError> {
+fn duration(key: &str, text: &str) -> Result<Duration, ConfigError> {
+    Ok(Duration::from_millis(parse_duration(key, text)?.unsigned_abs()))
+}
+
+fn journal(w: &WrittenJournal, max_ahead_ms: i64) -> Result<homeward_broker::JournalOptions, ConfigError> {
+    let mut options = homeward_broker::JournalOptions::new(w.dir.clone(), [0; 8]);
+    options.max_bytes = w.max_bytes;
+    options.segment_bytes = w.segment_bytes;
+    options.sync_every = duration("journal.sync_every", &w.sync_every)?;
+    options.sync_bytes = w.sync_bytes;
+    options.max_ahead_ms = max_ahead_ms;
+    match options.check() {
+        Ok(()) => Ok(options),
+        Err(homeward_broker::SettingsError::Invalid { key, found, wanted }) => {
+            Err(ConfigError::new(format!("journal.{key}"), found, wanted))
+        }
+        Err(error) => Err(ConfigError::new("journal.dir", error.to_string(), "a folder")),
+    }
+}
+
+fn share(w: &WrittenBroker) -> Result<Option<String>, ConfigError> {
+    let wanted = "a group's name without / + and #";
+    match w.share.as_deref().filter(|s| !s.is_empty()) {
+        Some(name) if name.contains(['/', '+', '#']) => Err(ConfigError::new("broker.share", format!("{name:?}"), wanted)),
+        name => Ok(name.map(str::to_owned)),
+    }
+}
+
+fn serve(w: &WrittenServe) -> Result<Serve, ConfigError> {
+    let listen = (!w.listen.is_empty()).then(|| w.listen.clone());
+    if let Some(text) = &listen
+        && text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).is_none()
+    {
+        return Err(ConfigError::new("serve.listen", format!("{text:?}"), "address:port, as 127.0.0.1:9464"));
+    }
+    Ok(Serve { listen, store_grace: duration("serve.store_grace", &w.store_grace)? })
+}
+
+fn broker(w: &WrittenBroker, max_ahead_ms: i64, env: &BTreeMap<String, String>) -> Result<homeward_broker::Settings, ConfigError> {
     let mut options = homeward_broker::Options::new(&w.url, &w.client_id);
-    let duration = |key: &str, text: &str| parse_duration(key, text).map(|ms| Duration::from_millis(ms.unsigned_abs()));
+    options.max_ahead = Duration::from_millis(max_ahead_ms.unsigned_abs());
     options.session_expiry = duration("broker.session_expiry", &w.session_expiry)?;
     options.keep_alive = duration("broker.keep_alive", &w.keep_alive)?;
     options.receive_maximum = w.receive_maximum;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use homeward_broker::{MqttInbox, MqttOutbox, Settings};
+use homeward_broker::{Journal, MqttInbox, MqttOutbox, Settings, Shelf};
 use homeward_store::keys::WriterId;
 use homeward_store::{Registry, Store};
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use crate::config::Config;
 
 /// The archive and the models.
 pub(crate) fn store(config: &Config) -> anyhow::Result<Store> {
-    Ok(Store::open(&config.store, config.store_options.iter().cloned())?)
+    Ok(Store::open(&config.store, config.store_options.iter().cloned())?.with_timeout(config.store_timeout))
 }
 
 /// The fleet's models.
@@ -26,6 +26,27 @@ pub(crate) fn registry(config: &Config, store: &Store) -> anyhow::Result<Registr
 /// The broker's settings under the client name of a service.
 pub(crate) fn client(config: &Config, service: &str) -> anyhow::Result<Settings> {
     Ok(config.broker.with_client_id(format!("{}-{service}", config.broker.client_id()))?)
+}
+
+/// A service's journal, made if there is none. Blocks while an earlier run's messages are checked.
+pub(crate) async fn journal(config: &Config, service: &str, skip_damaged: bool) -> anyhow::Result<Arc<Journal>> {
+    let mut options = config.journal.clone();
+    options.dir = options.dir.join(service);
+    options.new_id = random()?;
+    options.skip_damaged = skip_damaged;
+    Ok(Arc::new(tokio::task::spawn_blocking(move || Journal::open(options)).await??))
+}
+
+/// A service's inbox on a shelf of its own.
+pub(crate) async fn inbox_on<S: Shelf>(
+    config: &Config,
+    service: &str,
+    shelf: Arc<S>,
+    filters: &[String],
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<(Arc<MqttInbox<S>>, JoinHandle<()>)> {
+    let connected = MqttInbox::connect_to(shelf, client(config, service)?, filters, stop).await;
+    connected.with_context(|| format!("broker {}", config.broker.url()))
 }
 
 /// A service's inbox.
@@ -49,9 +70,14 @@ pub(crate) async fn outbox(
 
 /// A writer's name, minted at random.
 pub(crate) fn new_writer() -> anyhow::Result<WriterId> {
+    Ok(WriterId::from_bytes(random()?))
+}
+
+/// Random bytes for a name.
+pub(crate) fn random() -> anyhow::Result<[u8; 8]> {
     let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("no random bytes for a writer's name: {e}"))?;
-    Ok(WriterId::from_bytes(random))
+    getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("no random bytes for a name: {e}"))?;
+    Ok(random)
 }
 
 /// Milliseconds since 1970 UTC.

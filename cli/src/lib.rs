@@ -7,6 +7,7 @@ pub mod config;
 mod edges;
 mod live;
 mod report;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -39,7 +40,7 @@ pub fn run(args: Args) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report::say(&format!("error: {}", report::chain(&error)));
-            if error.is::<config::BadConfig>() || error.is::<homeward_models::ConfigError>() {
+            if error.is::<config::BadConfig>() || error.is::<homeward_models::ConfigError>() || error.is::<homeward_ingest::WouldStall>() {
                 ExitCode::from(2)
             } else {
                 ExitCode::FAILURE
@@ -55,7 +56,8 @@ async fn dispatch(args: Args, config: Config) -> anyhow::Result<()> {
         Command::Simulate(args) => commands::simulate::run(&config, &args).await,
         Command::Publish(args) => commands::publish::run(&config, &args, json).await,
         Command::Import(args) => commands::import::run(&config, &args, json).await,
-        Command::Ingest => commands::ingest::run(&config, json).await,
+        Command::Ingest(args) => commands::ingest::run(&config, &args, json).await,
+        Command::Compact => commands::compact::run(&config, json).await,
         Command::Predict(args) => commands::predict::run(&config, args.dry_run, json).await,
         Command::Train(args) => commands::train::run(&config, &args, json).await,
         Command::Check(args) => commands::check::run(&config, args.offline, json).await,

@@ -14,6 +14,10 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("HOMEWARD_LOG").unwrap_or_else(|_| {
         EnvFilter::new("warn,rumqttd=off,homeward=info,homeward_broker=info,homeward_ingest=info,homeward_predict=info,homeward_train=info")
     });
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false).init();
+    let logs = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    match std::env::var("HOMEWARD_LOG_FORMAT").as_deref() {
+        Ok("json") => logs.json().flatten_event(true).init(),
+        _ => logs.with_target(false).init(),
+    }
     homeward::run(args)
 }

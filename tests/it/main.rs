@@ -7,8 +7,10 @@
 mod config;
 mod demo;
 mod durability;
+mod faults;
 mod fd001;
 mod harness;
+mod operation;
 mod predict;
 mod quarantine;
 mod s3;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use homeward_broker::embedded::{Broker, IN_FLIGHT};
+use homeward_broker::embedded::Broker;
 use homeward_data::sim::{Fleet, SimConfig};
 use homeward_ingest::Stats as IngestStats;
 use homeward_predict::Stats as PredictStats;
@@ -31,8 +31,7 @@ use verdict::{Seen, Verdict};
 const PAST: (usize, f64) = (40, 5.0);
 /// The present.
 const PRESENT: (usize, f64) = (30, 4.0);
-/// Readings a message in the past and in the present. The embedded broker has 100 messages on their way at most, and ingest acknowledges a
-/// message when its object is stored: messages of several readings keep the objects from being tiny.
+/// Readings a message in the past and in the present. The embedded broker has 100 messages on their way at most, which bounds a rush.
 const PAST_UPLINK: usize = 60;
 const PRESENT_UPLINK: usize = 5;
 /// Simulated seconds a second in the present.
@@ -81,9 +80,9 @@ fn configure(config: &Config, broker: &str, dir: &Path) -> anyhow::Result<Config
     written.broker.url = broker.into();
     written.broker.client_id = "demo".into();
     written.store.url = format!("file://{}", store.display());
+    written.serve.listen.clear();
+    written.journal.dir = store.with_file_name("journal");
     written.ingest.max_age = "1s".into();
-    // Half of what the broker has on its way: one half fills while the other is stored.
-    written.ingest.max_rows = IN_FLIGHT / 2;
     written.predict.reload_every = "500ms".into();
     // A fleet worn enough for a demonstration has more than one drone in trouble at once.
     written.decide.max_raised_share = written.decide.max_raised_share.max(0.5);
@@ -92,7 +91,7 @@ fn configure(config: &Config, broker: &str, dir: &Path) -> anyhow::Result<Config
 
 fn spawn_ingest(config: &Config, stats: Arc<IngestStats>, stop: &Stop) -> JoinHandle<anyhow::Result<()>> {
     let (config, stop) = (config.clone(), stop.clone());
-    tokio::spawn(async move { super::ingest::service(&config, stats, &stop).await })
+    tokio::spawn(async move { super::ingest::service(&config, false, stats, &stop).await })
 }
 
 fn spawn_predict(config: &Config, stats: Arc<PredictStats>, stop: &Stop) -> JoinHandle<anyhow::Result<()>> {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use homeward_ingest::{Batcher, Incoming, Stats, Uploader};
+use homeward_broker::Recent;
+use homeward_ingest::{Batcher, Incoming, Recipe, Stats, Uploader};
 use homeward_models::time::{EARLIEST_MS, LATEST_MS};
 use homeward_store::keys::WriterId;
 use serde::Serialize;
@@ -28,15 +29,12 @@ pub(crate) async fn run(config: &Config, args: &FilesArgs, json: bool) -> anyhow
     let store = edges::store(config)?;
     let stats = Arc::new(Stats::default());
     // An object of an import may be as large as memory allows: no broker waits for its acknowledgement.
-    let settings = homeward_ingest::Settings {
-        max_rows: 500_000,
-        max_bytes: 512 << 20,
-        max_message_bytes: 256 << 20,
-        max_clock_skew_ms: i64::MAX,
-        ..config.ingest.clone()
-    };
-    let mut batcher = Batcher::new(&config.fleet, &config.topics, &settings, stats.clone())?;
-    let uploader = Uploader::new(store, writer(config, args)?, settings.zstd_level, stats.clone());
+    let settings =
+        homeward_ingest::Settings { max_rows: 500_000, max_bytes: 512 << 20, max_message_bytes: 256 << 20, ..config.ingest.clone() };
+    let recipe = Recipe::new(&config.written.fleet, &config.written.topics, &settings);
+    let mut batcher = Batcher::new(Arc::new(recipe), &settings, stats.clone())?;
+    let uploader = Uploader::new(store, writer(config, args)?, stats.clone());
+    let mut recent = Recent::default();
     let mut seq = 0;
     while let Some(record) = records.next()? {
         let topic = topic(&config.topics, &record);
@@ -46,6 +44,9 @@ pub(crate) async fn run(config: &Config, args: &FilesArgs, json: bool) -> anyhow
             topic: topic.as_bytes(),
             payload: &record.payload,
             received_at: record.ts.clamp(EARLIEST_MS, LATEST_MS - 1),
+            latest_ts: i64::MAX,
+            repeat: recent.note(topic.as_bytes(), &record.payload),
+            duplicate: false,
         })?;
         seq += 1;
         if batcher.full()

@@ -11,11 +11,29 @@ const PREFIX: &str = "HOMEWARD_";
 /// The one secret.
 pub(super) const PASSWORD: &str = "HOMEWARD_BROKER_PASSWORD";
 /// Variables that are no keys.
-const OTHERS: [&str; 2] = [PASSWORD, "HOMEWARD_LOG"];
+const OTHERS: [&str; 3] = [PASSWORD, "HOMEWARD_LOG", "HOMEWARD_LOG_FORMAT"];
 /// Names under which tests find their things.
 const TESTS: &str = "HOMEWARD_TEST_";
-const SECTIONS: [&str; 11] =
-    ["broker.tls", "fleet", "topics", "broker", "store", "ingest", "train", "costs", "decide", "predict", "source"];
+const SECTIONS: [&str; 16] = [
+    "broker.tls",
+    "compact.cold",
+    "compact.retain",
+    "fleet",
+    "topics",
+    "broker",
+    "store",
+    "journal",
+    "ingest",
+    "compact",
+    "serve",
+    "train",
+    "costs",
+    "decide",
+    "predict",
+    "source",
+];
+/// How many of them are sections of a section.
+const NESTED: usize = 3;
 
 /// The written configuration with the environment over it.
 pub(super) fn read(mut table: Table, env: &BTreeMap<String, String>) -> Result<Written, ConfigError> {
@@ -45,7 +63,7 @@ fn place(name: &str) -> Result<(&'static str, String), ConfigError> {
         ConfigError::new(
             name,
             "no key of the configuration",
-            format!("HOMEWARD_<SECTION>_<KEY> with a section of {}", SECTIONS[1..].join(", ")),
+            format!("HOMEWARD_<SECTION>_<KEY> with a section of {}", SECTIONS[NESTED..].join(", ")),
         )
     };
     SECTIONS.iter().find_map(of).ok_or_else(unknown)

@@ -3,9 +3,10 @@
 pub(crate) mod archive;
 mod binary;
 pub(crate) mod mqtt;
+pub(crate) mod proxy;
 mod site;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -69,16 +70,67 @@ pub(crate) fn pyarrow(test: &str) -> Option<()> {
     need(test, answer.is_ok_and(|a| a.status.success()).then_some(()).ok_or_else(|| "python3 has no pyarrow".to_owned()))
 }
 
+/// Python with DuckDB, likewise.
+pub(crate) fn duckdb(test: &str) -> Option<()> {
+    let answer = std::process::Command::new("python3").args(["-c", "import duckdb"]).output();
+    need(test, answer.is_ok_and(|a| a.status.success()).then_some(()).ok_or_else(|| "python3 has no duckdb".to_owned()))
+}
+
+/// A small disk of its own at `folder`, unmounted when dropped.
+pub(crate) struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// A tmpfs of `size` (as mount says it); needs the rights to mount.
+    pub(crate) fn at(test: &str, folder: &Path, size: &str) -> Option<Self> {
+        std::fs::create_dir_all(folder).unwrap();
+        let mounted =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder).output();
+        let done = mounted.is_ok_and(|m| m.status.success());
+        need(test, done.then(|| Self(folder.to_owned())).ok_or_else(|| "a tmpfs cannot be mounted: no full disks".to_owned()))
+    }
+
+    /// Fills it to the last byte until the ballast is dropped.
+    pub(crate) fn fill(&self) -> Ballast {
+        use std::io::Write;
+        let file = self.0.join("ballast");
+        let mut ballast = std::fs::File::create(&file).unwrap();
+        for size in [1 << 20, 1 << 12, 1] {
+            while ballast.write_all(&vec![0; size]).is_ok() {}
+        }
+        Ballast(file)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// What fills a disk, gone when dropped.
+pub(crate) struct Ballast(PathBuf);
+
+impl Drop for Ballast {
+    fn drop(&mut self) {
+        _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// A file of the workspace.
 pub(crate) fn workspace(file: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(file)
 }
 
 /// Waits until `done`; a test that would hang fails with `what` instead.
-pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
+pub(crate) fn wait_until(what: &str, done: impl FnMut() -> bool) {
+    wait_at_most(PATIENCE, what, done);
+}
+
+/// As [`wait_until`], with another patience.
+pub(crate) fn wait_at_most(patience: Duration, what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + patience;
     while !done() {
-        assert!(Instant::now() < until, "waited {} s in vain: {what}", PATIENCE.as_secs());
+        assert!(Instant::now() < until, "waited {} s in vain: {what}", patience.as_secs());
         std::thread::sleep(Duration::from_millis(20));
     }
 }

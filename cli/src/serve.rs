@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use homeward_broker::{InboxStats, LatencyView};
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -131,7 +131,7 @@ impl Page<'_> {
     /// How long things took; `_seconds` is added to the name.
     pub(crate) fn latency(&mut self, name: &str, help: &str, view: &LatencyView) -> fmt::Result {
         let mut encoder = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        encoder.encode_histogram::<()>(view.sum_s, view.count, &view.buckets, None)
+        encoder.encode_histogram::<NoLabelSet>(view.sum_s, view.count, &view.buckets, None)
     }
 
     /// A service's connection to the broker.

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod batch;
+mod compact;
 mod recipe;
 mod service;
 mod settings;
@@ -15,6 +16,7 @@ mod upload;
 
 pub use batch::BatchError;
 pub use batch::{Batcher, Incoming, Sealed};
+pub use compact::{Cold, CompactError, CompactRun, CompactSettings, Compacted, WrittenCold, WrittenCompact, WrittenRetain, compact};
 pub use recipe::{Cut, CutError, Recipe};
 pub use service::{IngestError, run};
 pub use settings::{Ack, Settings, WouldStall, WrittenIngest};

@@ -167,6 +167,22 @@ pub enum ArchiveError {
         /// The newest format readable.
         supported: u32,
     },
+    /// A column is spelled otherwise than in the objects that it is to be merged with.
+    #[error("column {column:?} is {other:?} in other objects of the partition: names that differ in case only cannot be in one object")]
+    Case {
+        /// The column.
+        column: String,
+        /// How others spell it.
+        other: String,
+    },
+    /// A temporary file that takes what memory does not hold.
+    #[error("a temporary file in {folder}: {source}")]
+    Spill {
+        /// Where.
+        folder: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The bytes are no readable Parquet file, or the writer failed.
     #[error("Parquet: {0}")]
     Parquet(#[from] parquet::errors::ParquetError),

@@ -23,6 +23,7 @@ pub mod archive;
 pub mod error;
 pub mod keys;
 mod local;
+pub mod manifest;
 mod open;
 pub mod registry;
 mod store;
@@ -30,5 +31,6 @@ mod store;
 pub mod testing;
 
 pub use error::{ArchiveError, KeyError, StoreError};
+pub use manifest::Manifest;
 pub use registry::{Champion, ChampionChange, Registry};
 pub use store::{Entry, Put, Retry, Revision, Store};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error as Backend, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use object_store::{Attribute, Error as Backend, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 
 use crate::archive;
 use crate::error::StoreError;
@@ -157,7 +157,7 @@ impl Store {
     /// As [`Store::put_new`].
     pub async fn put_archive(&self, key: &ArchiveKey, bytes: Bytes) -> Result<Put, StoreError> {
         let key = Key::from(key.clone());
-        self.put_unless(&key, &bytes, Same::Rows).await
+        self.put_unless(&key, &bytes, Same::Rows, None).await
     }
 
     /// Creates an object and never replaces one. A time-out leaves open whether the object landed, so the put is
@@ -166,13 +166,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] if other bytes are there, else as the store fails.
     pub async fn put_new(&self, key: &Key, bytes: Bytes) -> Result<Put, StoreError> {
-        self.put_unless(key, &bytes, Same::Bytes).await
+        self.put_unless(key, &bytes, Same::Bytes, None).await
     }
 
-    async fn put_unless(&self, key: &Key, bytes: &Bytes, same: Same) -> Result<Put, StoreError> {
+    /// As [`Store::put_new`], in a storage class of the store, as `GLACIER_IR` of S3.
+    ///
+    /// # Errors
+    /// As [`Store::put_new`], and [`StoreError::Invalid`] if the store knows no classes.
+    pub async fn put_new_in(&self, key: &Key, bytes: Bytes, class: Option<&str>) -> Result<Put, StoreError> {
+        self.put_unless(key, &bytes, Same::Bytes, class).await
+    }
+
+    async fn put_unless(&self, key: &Key, bytes: &Bytes, same: Same, class: Option<&str>) -> Result<Put, StoreError> {
         let mut attempt = 1;
         loop {
-            let error = match self.put(key, bytes.clone(), PutMode::Create).await {
+            let error = match self.put(key, bytes.clone(), PutMode::Create, class).await {
                 Ok(_) => return Ok(Put::Stored),
                 Err(e) => e,
             };
@@ -234,7 +242,7 @@ impl Store {
     /// # Errors
     /// As the store fails.
     pub async fn put_over(&self, key: &Key, bytes: Bytes) -> Result<Revision, StoreError> {
-        self.retrying(key, || self.put(key, bytes.clone(), PutMode::Overwrite)).await
+        self.retrying(key, || self.put(key, bytes.clone(), PutMode::Overwrite, None)).await
     }
 
     /// Puts an object only if it is still as it was read (`Some`), or still absent (`None`). Atomic. Not repeated
@@ -247,7 +255,7 @@ impl Store {
             None => PutMode::Create,
             Some(Revision { etag, version }) => PutMode::Update(UpdateVersion { e_tag: etag.clone(), version: version.clone() }),
         };
-        self.put(key, bytes, mode).await.map_err(|e| classify_put(key, 1, e))
+        self.put(key, bytes, mode, None).await.map_err(|e| classify_put(key, 1, e))
     }
 
     /// The content of an object.
@@ -323,10 +331,14 @@ impl Store {
         }
     }
 
-    async fn put(&self, key: &Key, bytes: Bytes, mode: PutMode) -> object_store::Result<Revision> {
+    async fn put(&self, key: &Key, bytes: Bytes, mode: PutMode, class: Option<&str>) -> object_store::Result<Revision> {
         let path = path_under(&self.root, key);
+        let mut options = PutOptions::from(mode);
+        if let Some(class) = class {
+            options.attributes.insert(Attribute::StorageClass, class.to_owned().into());
+        }
         let time = self.timeout + PER_BYTE.saturating_mul(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        let put = within(time, self.inner.put_opts(&path, bytes.into(), PutOptions::from(mode))).await?;
+        let put = within(time, self.inner.put_opts(&path, bytes.into(), options)).await?;
         Ok(Revision { etag: put.e_tag, version: put.version })
     }
 

@@ -5,9 +5,9 @@ use std::io::Cursor;
 
 use homeward_models::artifact::SourceObject;
 use homeward_models::{Event, EventKind, Fleet};
-use homeward_store::archive::{EventRow, read_events};
-use homeward_store::keys::{Prefix, Table};
-use homeward_store::{Entry, Store};
+use homeward_store::archive::{EventRow, EventTable, read_events};
+use homeward_store::keys::{Key, Table};
+use homeward_store::{Entry, Store, StoreError};
 use polars::prelude::*;
 
 use crate::TrainError;
@@ -34,14 +34,15 @@ pub(crate) struct DeviceHistory {
 
 /// Reads telemetry and events of `fleet` from the archive. Objects written under another set of signals read as well: a signal they lack is missing.
 pub(crate) async fn read(store: &Store, fleet: &Fleet, progress: &dyn Fn(&str)) -> Result<History, TrainError> {
-    let objects = store.list(&Prefix::Table(Table::Telemetry)).await?;
-    let mut frames = Vec::with_capacity(objects.len());
-    for entry in &objects {
-        let bytes = store.get(&entry.key).await?;
-        frames.push(frame(bytes, fleet).map_err(|source| TrainError::Object { key: entry.key.to_string(), source })?);
-    }
-    let event_objects = store.list(&Prefix::Table(Table::Events)).await?;
-    let mut events = read_all_events(store, &event_objects).await?;
+    let (objects, frames) = read_objects(store, Table::Telemetry, |key, bytes| {
+        frame(bytes, fleet).map_err(|source| TrainError::Object { key: key.to_string(), source })
+    })
+    .await?;
+    let (event_objects, tables) = read_objects(store, Table::Events, |key, bytes| {
+        read_events(bytes).map_err(|source| TrainError::Events { key: key.to_string(), source })
+    })
+    .await?;
+    let mut events = by_device(&tables);
     if frames.is_empty() {
         let found = "no telemetry in the archive".into();
         return Err(TrainError::TooLittle {
@@ -52,6 +53,30 @@ pub(crate) async fn read(store: &Store, fleet: &Fleet, progress: &dyn Fn(&str)) 
     progress(&format!("read {} telemetry and {} event objects", objects.len(), event_objects.len()));
     let sources = objects.iter().chain(&event_objects).map(source).collect();
     columns(frames, fleet, &mut events, sources).map_err(|source| TrainError::Object { key: "telemetry/".into(), source })
+}
+
+/// How often the archive is listed anew because compaction replaced what was being read.
+const LISTINGS: u32 = 10;
+
+/// All objects of a table, each read by `each`.
+async fn read_objects<T>(
+    store: &Store,
+    table: Table,
+    each: impl Fn(&Key, bytes::Bytes) -> Result<T, TrainError>,
+) -> Result<(Vec<Entry>, Vec<T>), TrainError> {
+    let mut listings = 0;
+    'listed: loop {
+        let entries = store.archive(table).await?;
+        listings += 1;
+        let mut all = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            match store.get(&entry.key).await {
+                Err(StoreError::NotFound { .. }) if listings < LISTINGS => continue 'listed,
+                bytes => all.push(each(&entry.key, bytes?)?),
+            }
+        }
+        return Ok((entries, all));
+    }
 }
 
 fn source(entry: &Entry) -> SourceObject {
@@ -102,11 +127,9 @@ fn values(column: &Float64Chunked) -> PolarsResult<Vec<f64>> {
     Ok(column.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
 }
 
-async fn read_all_events(store: &Store, objects: &[Entry]) -> Result<BTreeMap<String, Vec<Event>>, TrainError> {
+fn by_device(tables: &[EventTable]) -> BTreeMap<String, Vec<Event>> {
     let mut events: BTreeMap<String, Vec<Event>> = BTreeMap::new();
-    for entry in objects {
-        let bytes = store.get(&entry.key).await?;
-        let table = read_events(bytes).map_err(|source| TrainError::Events { key: entry.key.to_string(), source })?;
+    for table in tables {
         for row in (0..table.len()).filter_map(|i| table.row(i)) {
             events.entry(row.device.to_owned()).or_default().extend(event(&row));
         }
@@ -116,7 +139,7 @@ async fn read_all_events(store: &Store, objects: &[Entry]) -> Result<BTreeMap<St
         // A message that was delivered twice is one event.
         list.dedup();
     }
-    Ok(events)
+    events
 }
 
 fn event(row: &EventRow<'_>) -> Option<Event> {

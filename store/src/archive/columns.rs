@@ -101,6 +101,10 @@ impl Texts {
         &self.0
     }
 
+    pub(super) fn into_blobs(self) -> Blobs {
+        self.0
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.0.bytes()
     }

@@ -18,6 +18,7 @@
 mod columns;
 mod describe;
 mod events;
+mod merge;
 mod quarantine;
 mod read;
 mod telemetry;
@@ -27,6 +28,7 @@ pub use columns::{Blobs, Texts};
 pub use describe::{Described, describe};
 pub(crate) use describe::{describe_footer, footer_len};
 pub use events::{EventBatch, EventRow, EventTable, read_events};
+pub use merge::{Merge, Merged};
 pub use quarantine::{QuarantineBatch, QuarantineRow, QuarantineTable, read_quarantine};
 pub use telemetry::{TelemetryBatch, TelemetryRow, TelemetryTable, read_telemetry};
 

@@ -16,6 +16,15 @@ use crate::error::ArchiveError;
 pub(super) struct Object {
     reader: SerializedFileReader<Bytes>,
     rows: usize,
+    groups: std::ops::Range<usize>,
+}
+
+/// What a column is declared as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Declared {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) nullable: bool,
 }
 
 impl Object {
@@ -28,7 +37,51 @@ impl Object {
             return Err(ArchiveError::Newer { found, supported: FORMAT });
         }
         let rows = usize::try_from(file.num_rows()).unwrap_or(0);
-        Ok(Self { reader, rows })
+        let groups = 0..reader.num_row_groups();
+        Ok(Self { reader, rows, groups })
+    }
+
+    /// Rows of it.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many row groups it has.
+    pub(super) fn groups(&self) -> usize {
+        self.reader.num_row_groups()
+    }
+
+    /// From now on only this row group is read.
+    pub(super) fn only(&mut self, group: usize) {
+        self.groups = group..group + 1;
+        self.rows = usize::try_from(self.reader.metadata().row_group(group).num_rows()).unwrap_or(0);
+    }
+
+    /// All columns in the file's order.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Column`] for a type that no table of the archive has.
+    pub(super) fn declared(&self) -> Result<Vec<Declared>, ArchiveError> {
+        let wanted = "string, binary, int32, int64, timestamp[ms, UTC] or double";
+        let declare = |column: &std::sync::Arc<ColumnDescriptor>| {
+            let name = column.path().string();
+            let kind = kind_of(column).ok_or_else(|| mismatch(&name, &describe(column), wanted))?;
+            Ok(Declared { name, kind, nullable: column.max_def_level() > 0 })
+        };
+        self.columns().iter().map(declare).collect()
+    }
+
+    /// Memory that the rows take when read, in bytes; an estimate.
+    pub(super) fn decoded_bytes(&self) -> usize {
+        let of = |column: &parquet::file::metadata::ColumnChunkMetaData| match column.column_type() {
+            Physical::INT32 => 4 * column.num_values(),
+            Physical::BYTE_ARRAY => {
+                8 * column.num_values() + column.unencoded_byte_array_data_bytes().unwrap_or_else(|| column.uncompressed_size())
+            }
+            _ => 8 * column.num_values(),
+        };
+        let columns = self.reader.metadata().row_groups().iter().flat_map(|g| g.columns());
+        usize::try_from(columns.map(of).sum::<i64>()).unwrap_or(0)
     }
 
     /// The names of all columns, in the file's order; a nested one by its dotted path.
@@ -80,7 +133,7 @@ impl Object {
         Texts::checked(blobs).map_err(|row| mismatch(name, &row_text("not UTF-8", row), "UTF-8"))
     }
 
-    fn blobs_of(&self, name: &str, kind: Kind, nullable: bool) -> Result<Blobs, ArchiveError> {
+    pub(super) fn blobs_of(&self, name: &str, kind: Kind, nullable: bool) -> Result<Blobs, ArchiveError> {
         let mut column = Blobs::default();
         self.read::<ByteArrayType>(name, kind, |v| column.push(v.map(ByteArray::data)))?;
         match (0..column.len()).find(|&row| !nullable && column.get(row).is_none()) {
@@ -104,7 +157,7 @@ impl Object {
     fn read<T: DataType>(&self, name: &str, kind: Kind, mut each: impl FnMut(Option<&T::T>)) -> Result<(), ArchiveError> {
         let at = self.find(name, kind)?;
         let (mut levels, mut values) = (Vec::new(), Vec::new());
-        for group in 0..self.reader.num_row_groups() {
+        for group in self.groups.clone() {
             let group = self.reader.get_row_group(group)?;
             let rows = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
             let mut column = get_typed_column_reader::<T>(group.get_column_reader(at)?);
@@ -143,6 +196,13 @@ impl Object {
     fn columns(&self) -> &[std::sync::Arc<ColumnDescriptor>] {
         self.reader.metadata().file_metadata().schema_descr().columns()
     }
+}
+
+/// What the archive knows a column of this type as; a text is one only if it says so.
+fn kind_of(column: &ColumnDescriptor) -> Option<Kind> {
+    let all = [Kind::Text, Kind::Binary, Kind::Int32, Kind::Int64, Kind::Timestamp, Kind::Double];
+    let same = |kind: &Kind| column.physical_type() == kind.physical() && column.logical_type_ref() == kind.logical().as_ref();
+    (column.path().parts().len() == 1 && column.max_rep_level() == 0).then(|| all.into_iter().find(same))?
 }
 
 /// The type of a column as messages name it.

@@ -68,6 +68,8 @@ fn an_object_says_what_it_is_and_keeps_to_encodings_all_readers_take() {
     let pairs = footer.file_metadata().key_value_metadata().unwrap();
     let pairs: Vec<_> = pairs.iter().map(|p| (p.key.as_str(), p.value.as_deref().unwrap())).collect();
     let wanted = [("format", "1"), ("writer", "abababab"), ("first_seq", "3"), ("last_seq", "9")];
+    let (hash, pairs) = pairs.split_last().unwrap();
+    assert!(hash.0 == "homeward.rows_hash" && hash.1.len() == 32, "{hash:?}");
     assert_eq!(pairs, wanted.map(|(k, v)| (format!("homeward.{k}"), v)).each_ref().map(|(k, v)| (k.as_str(), *v)));
     assert_eq!(footer.row_groups().iter().map(|g| g.num_rows()).collect::<Vec<_>>(), [1500, 1500, 1000]);
     let known = [Encoding::PLAIN, Encoding::RLE, Encoding::RLE_DICTIONARY, Encoding::DELTA_BINARY_PACKED];

@@ -127,25 +127,61 @@ impl<'a> Field<'a> {
 
 /// Writes the rows of `fields` in `order`. `sorted_by` names the columns which that order sorts.
 pub(super) fn encode(fields: &[Field<'_>], order: &[u32], sorted_by: &[&str], options: &WriteOptions) -> Result<Bytes, ArchiveError> {
-    let columns = fields.iter().map(Field::schema).collect::<Result<Vec<_>, _>>()?;
-    let schema = Arc::new(Type::group_type_builder("homeward").with_fields(columns).build()?);
-    let properties = Arc::new(properties(fields, sorted_by, options)?);
-    let sources = fields.iter().map(Source::new).collect::<Result<Vec<_>, _>>()?;
-    let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties)?;
-    let mut scratch = Scratch::default();
-    fields.iter().for_each(|field| scratch.hash.column(field.name));
-    for rows in order.chunks(options.max_row_group_rows.max(1)) {
-        let mut group = writer.next_row_group()?;
-        for source in &sources {
-            if let Some(mut column) = group.next_column()? {
-                source.write(rows, &mut column, &mut scratch)?;
-                column.close()?;
+    let mut writer = Writer::new(fields, sorted_by, options)?;
+    writer.write(fields, order, usize::MAX)?;
+    writer.finish()
+}
+
+/// A Parquet object in the making, row group by row group.
+pub(super) struct Writer {
+    file: SerializedFileWriter<Vec<u8>>,
+    scratch: Scratch,
+    group_rows: usize,
+}
+
+impl Writer {
+    /// An object with the columns of `fields`, whose values decide on encodings. `sorted_by` names the columns which the rows will be sorted by.
+    pub(super) fn new(fields: &[Field<'_>], sorted_by: &[&str], options: &WriteOptions) -> Result<Self, ArchiveError> {
+        let columns = fields.iter().map(Field::schema).collect::<Result<Vec<_>, _>>()?;
+        let schema = Arc::new(Type::group_type_builder("homeward").with_fields(columns).build()?);
+        let properties = Arc::new(properties(fields, sorted_by, options)?);
+        let file = SerializedFileWriter::new(Vec::new(), schema, properties)?;
+        let mut scratch = Scratch::default();
+        fields.iter().for_each(|field| scratch.hash.column(field.name));
+        Ok(Self { file, scratch, group_rows: options.max_row_group_rows.max(1) })
+    }
+
+    /// Adds rows of the same columns in `order`, whole row groups at a time, until the object has `target` bytes; how many were added.
+    pub(super) fn write(&mut self, fields: &[Field<'_>], order: &[u32], target: usize) -> Result<usize, ArchiveError> {
+        let sources = fields.iter().map(Source::new).collect::<Result<Vec<_>, _>>()?;
+        let mut written = 0;
+        for rows in order.chunks(self.group_rows) {
+            let mut group = self.file.next_row_group()?;
+            for source in &sources {
+                if let Some(mut column) = group.next_column()? {
+                    source.write(rows, &mut column, &mut self.scratch)?;
+                    column.close()?;
+                }
+            }
+            group.close()?;
+            written += rows.len();
+            if self.file.bytes_written() >= target {
+                break;
             }
         }
-        group.close()?;
+        Ok(written)
     }
-    writer.append_key_value_metadata(KeyValue::new(super::ROWS_HASH.to_owned(), scratch.hash.end()));
-    Ok(writer.into_inner()?.into())
+
+    /// Bytes so far.
+    pub(super) fn bytes(&self) -> usize {
+        self.file.bytes_written()
+    }
+
+    /// The object.
+    pub(super) fn finish(mut self) -> Result<Bytes, ArchiveError> {
+        self.file.append_key_value_metadata(KeyValue::new(super::ROWS_HASH.to_owned(), self.scratch.hash.end()));
+        Ok(self.file.into_inner()?.into())
+    }
 }
 
 fn properties(fields: &[Field<'_>], sorted_by: &[&str], options: &WriteOptions) -> Result<WriterProperties, ArchiveError> {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike, NaiveDate, Timelike};
 
 use crate::error::KeyError;
 
-const WANTED_KEY: &str = "{table}/date=YYYY-MM-DD[/hour=HH]/{writer}-{first_seq}-{last_seq}.parquet";
+const WANTED_KEY: &str = "[cold/]{table}/date=YYYY-MM-DD[/hour=HH]/{writer}-{first_seq}-{last_seq}.parquet";
 
 /// The tables of the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,12 +53,16 @@ impl FromStr for Table {
     }
 }
 
-/// A Hive partition of one table: a UTC date and, where configured, an hour below it.
+/// What the folders of cold partitions lie under.
+const COLD: &str = "cold/";
+
+/// A Hive partition of one table: a UTC date and, where configured, an hour below it. A cold one lies under `cold/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Partition {
     table: Table,
     date: NaiveDate,
     hour: Option<u8>,
+    cold: bool,
 }
 
 impl Partition {
@@ -79,13 +83,31 @@ impl Partition {
         let time = DateTime::from_timestamp_millis(ts_ms).filter(|t| (1..=9999).contains(&t.year()));
         let time = time.ok_or_else(|| bad("partition time", ts_ms, "milliseconds within the years 0001 to 9999"))?;
         let hour = u8::try_from(time.hour()).ok();
-        Ok(Self { table, date: time.date_naive(), hour })
+        Ok(Self { table, date: time.date_naive(), hour, cold: false })
     }
 
     /// The table this is a partition of.
     #[must_use]
     pub fn table(&self) -> Table {
         self.table
+    }
+
+    /// The same stretch of time under `cold/`.
+    #[must_use]
+    pub fn cold(self) -> Self {
+        Self { cold: true, ..self }
+    }
+
+    /// The same stretch of time where ingest writes it.
+    #[must_use]
+    pub fn hot(self) -> Self {
+        Self { cold: false, ..self }
+    }
+
+    /// Whether it lies under `cold/`.
+    #[must_use]
+    pub fn is_cold(&self) -> bool {
+        self.cold
     }
 
     /// The first millisecond of the partition and the first after it.
@@ -103,7 +125,8 @@ impl Partition {
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (table, date) = (self.table, self.date);
-        write!(f, "{table}/date={:04}-{:02}-{:02}", date.year(), date.month(), date.day())?;
+        let cold = if self.cold { COLD } else { "" };
+        write!(f, "{cold}{table}/date={:04}-{:02}-{:02}", date.year(), date.month(), date.day())?;
         self.hour.map_or(Ok(()), |hour| write!(f, "/hour={hour:02}"))
     }
 }
@@ -112,15 +135,16 @@ impl FromStr for Partition {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let error = || bad("partition", text, "{table}/date=YYYY-MM-DD[/hour=HH]");
-        let mut parts = text.split('/');
+        let error = || bad("partition", text, "[cold/]{table}/date=YYYY-MM-DD[/hour=HH]");
+        let hot = text.strip_prefix(COLD);
+        let mut parts = hot.unwrap_or(text).split('/');
         let table = parts.next().ok_or_else(error)?.parse()?;
         let date = parts.next().and_then(parse_date).ok_or_else(error)?;
         let hour = match parts.next() {
             Some(part) => Some(parse_hour(part).ok_or_else(error)?),
             None => None,
         };
-        let partition = Self { table, date, hour };
+        let partition = Self { table, date, hour, cold: hot.is_some() };
         if parts.next().is_some() { Err(error()) } else { Ok(partition) }
     }
 }
@@ -152,6 +176,9 @@ fn canonical(text: &str) -> Option<u64> {
     if text.len() > 1 && text.starts_with('0') { None } else { digits(text) }
 }
 
+const COMPACTED_WRITER: &str = "compacted";
+const COLD_WRITER: &str = "cold";
+
 /// The writer of an object: 8 to 32 lower-case letters or digits, minted with its journal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WriterId(String);
@@ -163,11 +190,34 @@ impl WriterId {
         Self(super::model::hex(&random))
     }
 
+    /// The writer of a compaction, named by 8 random bytes: `compacted` and 16 hexadecimal digits, or `cold` and as many.
+    #[must_use]
+    pub fn compaction(random: [u8; 8], cold: bool) -> Self {
+        let hex = super::model::hex(&random);
+        Self([if cold { COLD_WRITER } else { COMPACTED_WRITER }, &hex].concat())
+    }
+
+    /// Whether a compaction wrote it, and if so, whether for the cold.
+    #[must_use]
+    pub fn compacted(&self) -> Option<Compacted> {
+        let by = |prefix| self.0.strip_prefix(prefix).is_some_and(|rest: &str| rest.len() == 16);
+        by(COMPACTED_WRITER).then_some(Compacted::Warm).or_else(|| by(COLD_WRITER).then_some(Compacted::Cold))
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// For which temperature a compaction wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compacted {
+    /// For everyday reading.
+    Warm,
+    /// For the cold: packed harder, perhaps elsewhere.
+    Cold,
 }
 
 impl fmt::Display for WriterId {

@@ -18,13 +18,15 @@ use std::str::FromStr;
 
 use object_store::path::{Path, PathPart};
 
-pub use archive::{ArchiveKey, Partition, Table, WriterId};
+pub use archive::{ArchiveKey, Compacted, Partition, Table, WriterId};
 pub use model::{ModelFile, ModelName, ModelVersion};
 
 use crate::error::KeyError;
 
 const CHAMPION: &str = "champion.json";
 const MODELS: &str = "models";
+/// Spark, pyarrow, DuckDB and Athena pass over names that begin with an underscore, or take `*.parquet` alone.
+const MANIFEST: &str = "_manifest.json";
 
 /// The name of one object. `Display` prints it and `FromStr` reads it back; keys sort by table, partition, writer and
 /// sequence.
@@ -32,6 +34,8 @@ const MODELS: &str = "models";
 pub enum Key {
     /// A Parquet object of the archive.
     Archive(ArchiveKey),
+    /// What says which objects of a partition a compaction replaces; there while one is under way.
+    Manifest(Partition),
     /// A file of one model version.
     Model {
         /// The model.
@@ -58,6 +62,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Archive(key) => key.fmt(f),
+            Self::Manifest(partition) => write!(f, "{partition}/{MANIFEST}"),
             Self::Model { name, version, file } => write!(f, "{MODELS}/{name}/{version}/{file}"),
             Self::Champion { name } => write!(f, "{MODELS}/{name}/{CHAMPION}"),
         }
@@ -69,7 +74,10 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let Some(rest) = text.strip_prefix("models/") else {
-            return text.parse().map(Self::Archive);
+            return match text.rsplit_once('/') {
+                Some((partition, MANIFEST)) => partition.parse().map(Self::Manifest),
+                _ => text.parse().map(Self::Archive),
+            };
         };
         let parts: Vec<&str> = rest.split('/').collect();
         match parts[..] {
@@ -89,8 +97,10 @@ impl FromStr for Key {
 pub enum Prefix {
     /// Everything.
     All,
-    /// One table of the archive.
+    /// One table of the archive, without what lies under `cold/`.
     Table(Table),
+    /// What of one table lies under `cold/`.
+    Cold(Table),
     /// One partition; without an hour, all hours of the day.
     Partition(Partition),
     /// One model: all its versions and its champion.
@@ -102,6 +112,7 @@ impl fmt::Display for Prefix {
         match self {
             Self::All => Ok(()),
             Self::Table(table) => table.fmt(f),
+            Self::Cold(table) => write!(f, "cold/{table}"),
             Self::Partition(partition) => partition.fmt(f),
             Self::Model(name) => write!(f, "{MODELS}/{name}"),
         }

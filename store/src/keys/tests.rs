@@ -20,6 +20,10 @@ fn prints_the_documented_forms() {
     assert_eq!(day, "telemetry/date=2026-11-22/abababababababab-7-4096.parquet");
     let hour = archive_key(ts, Table::Scores, true).to_string();
     assert_eq!(hour, "scores/date=2026-11-22/hour=13/abababababababab-7-4096.parquet");
+    let cold = Partition::day(Table::Events, ts).unwrap().cold();
+    assert_eq!(Key::Manifest(cold).to_string(), "cold/events/date=2026-11-22/_manifest.json");
+    assert_eq!(WriterId::compaction([0xab; 8], false).as_str(), "compactedabababababababab");
+    assert_eq!(WriterId::compaction([0xab; 8], true).compacted(), Some(Compacted::Cold));
     let name: ModelName = "drone".parse().unwrap();
     let version = ModelVersion::new(ts, 0xff_3f_a9_c1).unwrap();
     let key = Key::Model { name: name.clone(), version, file: ModelFile::Model };
@@ -63,6 +67,8 @@ fn other_spellings_are_no_keys() {
         "telemetry/date=2026-11-22/hour=1/abababab-1-2.parquet",
         "telemetry/date=2026-11-22/hour=01/x/abababab-1-2.parquet",
         "/telemetry/date=2026-11-22/abababab-1-2.parquet",
+        "cold/cold/telemetry/date=2026-11-22/abababab-1-2.parquet",
+        "telemetry/_manifest.json",
         "other/date=2026-11-22/abababab-1-2.parquet",
         "models/drone",
         "models/drone/other.json",
@@ -101,10 +107,14 @@ fn keys_under_a_prefix_are_found_again_and_foreign_objects_are_not() {
 proptest! {
     #[test]
     fn archive_keys_round_trip(
-        ts in YEARS, table in 0usize..4, hourly: bool, writer in "[a-z0-9]{8,32}", a: u64, b: u64,
+        ts in YEARS, table in 0usize..4, hourly: bool, cold: bool, writer in "[a-z0-9]{8,32}", a: u64, b: u64,
     ) {
         let table = Table::ALL[table];
-        let partition = if hourly { Partition::hour(table, ts) } else { Partition::day(table, ts) }.unwrap();
+        let hot = if hourly { Partition::hour(table, ts) } else { Partition::day(table, ts) }.unwrap();
+        let partition = if cold { hot.cold() } else { hot };
+        prop_assert_eq!((partition.is_cold(), partition.hot()), (cold, hot));
+        let manifest = Key::Manifest(partition);
+        prop_assert_eq!(manifest.to_string().parse::<Key>().unwrap(), manifest);
         let key = Key::from(ArchiveKey::new(partition, writer.parse().unwrap(), a.min(b), a.max(b)).unwrap());
         prop_assert_eq!(key.to_string().parse::<Key>().unwrap(), key);
         let (from, to) = partition.range_ms();

@@ -298,7 +298,8 @@ impl Job<'_> {
         done: &mut Compacted,
     ) -> Result<(Merge, Vec<(ArchiveKey, u64)>), CompactError> {
         let fetch = |entry: Entry| async move { (self.store.get(&entry.key).await, entry) };
-        let mut fetched = stream::iter(entries.iter().map(|e| (*e).clone())).map(fetch).buffered(FETCHES);
+        let wanted: Vec<Entry> = entries.iter().map(|e| (*e).clone()).collect();
+        let mut fetched = stream::iter(wanted).map(fetch).buffered(FETCHES);
         let mut added = Vec::with_capacity(entries.len());
         while let Some((bytes, entry)) = fetched.next().await {
             claim.renew((self.run.clock)()).await?;

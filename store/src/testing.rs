@@ -15,6 +15,10 @@ use object_store::{
     PutPayload, PutResult, Result,
 };
 
+mod proxy;
+
+pub use proxy::{FaultProxy, StoreFault};
+
 /// The bucket that [`S3Server`] makes.
 pub const BUCKET: &str = "homeward-test";
 
@@ -66,6 +70,12 @@ impl S3Server {
     #[must_use]
     pub fn url(&self, prefix: &str) -> String {
         format!("s3://{BUCKET}/{prefix}")
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
     /// The options to open [`S3Server::url`] with; as environment variables they do as well.

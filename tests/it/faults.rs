@@ -362,6 +362,9 @@ fn several_ingesters_share_the_messages_and_one_may_die() {
     services.push(last_words);
     services.into_iter().for_each(|s| assert_eq!(s.terminate().code, Some(0)));
     Raw::of(&server, &sites[0]).assert_all(total, "before compaction");
-    let compacted = sites[0].with("HOMEWARD_COMPACT_AFTER", "0s").json(&["compact"]);
-    let _ = compacted;
+    let compacted = sites[0].json(&["compact"]);
+    assert!(compacted["objects_after"].as_u64().unwrap() >= 1, "{compacted}");
+    let raw = Raw::of(&server, &sites[0]);
+    raw.assert_all(total, "after compaction");
+    raw.assert_once("after compaction");
 }

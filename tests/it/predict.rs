@@ -92,7 +92,7 @@ impl Rig {
         let running = tokio::spawn({
             let (inbox, outbox, registry, stats) = (inbox.clone(), outbox.clone(), registry.clone(), stats.clone());
             let written = WrittenPredict { reload_every: "20ms".into(), health_every: "1ms".into() };
-            let settings = Settings::check(&written, &decide(), 3_600_000, 1 << 18, dry_run).unwrap();
+            let settings = Settings::check(&written, &decide(), 1 << 18, dry_run).unwrap();
             let topics = Topics::check(&WrittenTopics::default()).unwrap();
             async move { homeward_predict::run(inbox, outbox, registry, &fleet("6s"), &topics, &settings, stats, std::future::pending()).await }
         });

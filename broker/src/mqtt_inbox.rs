@@ -123,6 +123,7 @@ impl<S: Shelf> MqttInbox<S> {
             shelf: shelf.clone(),
             stats: Arc::default(),
             stop,
+            subscribed: false,
             batch: Vec::new(),
             acks: Vec::new(),
         };
@@ -224,6 +225,8 @@ struct Driver<S> {
     shelf: Arc<S>,
     stats: Arc<Counters>,
     stop: Stop,
+    /// The broker has granted this run's filters to the session it has now.
+    subscribed: bool,
     batch: Vec<(Incoming, u16)>,
     acks: Vec<u16>,
 }
@@ -283,7 +286,8 @@ impl<S: Shelf> Driver<S> {
     }
 
     /// Subscribes where it is needed. At the first connection always: the filters may have changed
-    /// since the session was made, and subscribing again to the same changes nothing.
+    /// since the session was made, and subscribing again to the same changes nothing. Later wherever the
+    /// session is new, and until it is granted: a connection lost before that leaves a session without subscriptions.
     async fn take_up(&mut self, mut session: Session, opening: Opening) -> Result<Session, ConnectError> {
         self.shelf.begin_epoch();
         if opening == Opening::Again {
@@ -298,11 +302,13 @@ impl<S: Shelf> Driver<S> {
                 "inbox: the broker has lost our session, and with it any message it still held for us"
             );
         }
-        if opening == Opening::First || !session.present {
+        self.subscribed &= session.present;
+        if !self.subscribed {
             match timeout(SUBACK_WITHIN, self.subscribe(&mut session.wire)).await {
                 Ok(done) => done?,
                 Err(_) => return Err(describe(&self.settings, Lost::Silent(SUBACK_WITHIN))),
             }
+            self.subscribed = true;
         }
         Ok(session)
     }

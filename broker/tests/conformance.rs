@@ -4,15 +4,17 @@
 
 mod support;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use homeward_broker::testing::Mosquitto;
 use homeward_broker::{
-    Inbox, InboxError, Incoming, MemoryInbox, MemoryOutbox, Message, MqttInbox, MqttOutbox, Outbox, Outgoing, PublishError, ReadError,
-    embedded,
+    Inbox, InboxError, Incoming, Journal, JournalOptions, MemoryInbox, MemoryOutbox, Message, MqttInbox, MqttOutbox, Outbox, Outgoing,
+    PublishError, ReadError, Shelf, embedded,
 };
 use support::{settings, soon, texts};
+use tempfile::TempDir;
 use tokio::time::timeout;
 
 /// How messages get into the inbox under test: straight, or through a broker.
@@ -141,6 +143,16 @@ async fn memory_inbox() {
     inbox_conforms(MemoryInbox::starting_at(1_000), Feed::Straight).await;
 }
 
+fn journal(folder: &TempDir) -> Journal {
+    Journal::open(JournalOptions::new(folder.path(), [7; 8])).unwrap()
+}
+
+#[tokio::test]
+async fn journal_inbox() {
+    let folder = tempfile::tempdir().unwrap();
+    inbox_conforms(journal(&folder), Feed::Straight).await;
+}
+
 #[tokio::test]
 async fn memory_outbox() {
     let outbox = Arc::new(MemoryOutbox::new());
@@ -162,11 +174,15 @@ async fn memory_outbox_fails_and_hangs_when_told() {
 }
 
 async fn mqtt_conforms(url: &str) {
-    let (outbox, sender) = MqttOutbox::connect(settings(url, "out"), std::future::pending()).await.unwrap();
-    let (inbox, receiver) = MqttInbox::connect(settings(url, "in"), &["t/#".into()], std::future::pending()).await.unwrap();
+    mqtt_conforms_over(MemoryInbox::new(), url).await;
+}
+
+async fn mqtt_conforms_over(shelf: impl Shelf, url: &str) {
+    let (outbox, sender) = MqttOutbox::connect(settings(url, "out"), pending()).await.unwrap();
+    let (inbox, receiver) = MqttInbox::connect_to(Arc::new(shelf), settings(url, "in"), &["t/#".into()], pending()).await.unwrap();
     inbox_conforms(inbox.clone(), Feed::Through(outbox.clone())).await;
     soon(receiver).await.unwrap();
-    assert_eq!(inbox.stats().acked, 11, "what was released after the close is acknowledged");
+    assert_eq!(inbox.stats().acked, 11, "what became due after the close is acknowledged");
     outbox_conforms(outbox.clone(), || outbox.close()).await;
     soon(sender).await.unwrap();
     assert_eq!(outbox.stats().confirmed, 11 + 1 + 1000 + 1 + 2);
@@ -183,4 +199,10 @@ async fn mqtt_over_mosquitto() {
 async fn mqtt_over_the_embedded_broker() {
     let broker = embedded::Broker::start("127.0.0.1:0").unwrap();
     mqtt_conforms(&broker.url()).await;
+}
+
+#[tokio::test]
+async fn mqtt_into_a_journal() {
+    let (broker, folder) = (embedded::Broker::start("127.0.0.1:0").unwrap(), tempfile::tempdir().unwrap());
+    mqtt_conforms_over(journal(&folder), &broker.url()).await;
 }

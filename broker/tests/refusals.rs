@@ -6,11 +6,10 @@ mod support;
 
 use std::future::pending;
 use std::path::Path;
-use std::process::Command;
 
 use homeward_broker::testing::Mosquitto;
 use homeward_broker::{ConnectError, Credentials, Inbox, MqttInbox, MqttOutbox, Options, Outbox, Outgoing, PublishError, Settings, Tls};
-use support::{options, read, settings, soon};
+use support::{PASSWORD, certificates, guarded, options, read, settings, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -108,14 +107,8 @@ async fn what_the_broker_does_not_take_is_not_sent() {
 }
 
 /// A broker that knows one user, who may write below `t/` only.
-fn guarded(folder: &Path) -> Vec<String> {
-    let (users, rules) = (folder.join("users"), folder.join("rules"));
-    let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&users).args(["pilot", "right"]).status();
-    assert!(made.unwrap().success());
-    std::fs::write(&rules, "user pilot\ntopic readwrite t/#\n").unwrap();
-    let lines = [("password_file", users), ("acl_file", rules)];
-    let lines = lines.iter().map(|(key, path)| format!("{key} {}", path.display()));
-    std::iter::once("allow_anonymous false".to_owned()).chain(lines).collect()
+fn one_pilot(folder: &Path) -> Vec<String> {
+    guarded(folder, &["pilot"], "user pilot\ntopic readwrite t/#\n")
 }
 
 fn login(url: &str, password: &str) -> Settings {
@@ -125,30 +118,14 @@ fn login(url: &str, password: &str) -> Settings {
 
 #[tokio::test]
 async fn a_wrong_password_is_a_clear_error_and_the_right_one_opens() {
-    let Some(broker) = Mosquitto::start_with("mqtt", guarded) else { return };
+    let Some(broker) = Mosquitto::start_with("mqtt", one_pilot) else { return };
     let broker = broker.unwrap();
     let error = inbox_error(login(&broker.url(), "wrong")).await;
     assert!(matches!(&error, ConnectError::Refused { code, .. } if code == "NotAuthorized"), "{error}");
-    let (outbox, _driver) = MqttOutbox::connect(login(&broker.url(), "right"), pending()).await.unwrap();
+    let (outbox, _driver) = MqttOutbox::connect(login(&broker.url(), PASSWORD), pending()).await.unwrap();
     soon(outbox.publish(Outgoing::new("t/a", "x"))).await.unwrap();
     let refused = soon(outbox.publish(Outgoing::new("elsewhere", "x"))).await;
     assert_eq!(refused, Err(PublishError::Refused { topic: "elsewhere".into(), code: "NotAuthorized".into() }));
-}
-
-/// Makes an authority, a broker's and a client's certificate in `folder`.
-fn certificates(folder: &Path) {
-    let openssl = |line: &str| {
-        let run = Command::new("openssl").args(line.split(' ')).current_dir(folder).output().unwrap();
-        assert!(run.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&run.stderr));
-    };
-    std::fs::write(folder.join("san"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!("req -x509 {key} -days 2 -subj /CN=authority -keyout ca.key -out ca.pem"));
-    for name in ["broker", "client"] {
-        openssl(&format!("req {key} -subj /CN={name} -keyout {name}.key -out {name}.csr"));
-        let sign = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san";
-        openssl(&format!("x509 -req -in {name}.csr {sign} -out {name}.pem"));
-    }
 }
 
 fn mutual(folder: &Path) -> Vec<String> {

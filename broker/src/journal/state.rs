@@ -248,7 +248,7 @@ impl State {
         if let Some(known) = self.readers.iter().find(|r| r.name == name) {
             return known.mark;
         }
-        let mark = self.segments.front().map_or(self.synced, |s| s.first);
+        let mark = self.released();
         self.readers.push(Reader { name: name.to_owned(), mark, note: None, durable: mark, dirty: true });
         mark
     }

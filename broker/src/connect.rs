@@ -113,15 +113,14 @@ pub(crate) async fn connect(settings: &Settings, kind: Kind) -> Result<Session, 
     }
 }
 
-/// Attempts until one succeeds, one is refused, or the settings' patience ends.
-pub(crate) async fn connect_patiently(settings: &Settings, kind: Kind) -> Result<Session, ConnectError> {
-    let until = Instant::now() + settings.options.patience;
+/// Attempts until one succeeds, one is refused, or it is `until`.
+pub(crate) async fn connect_until(settings: &Settings, kind: Kind, until: Instant) -> Result<Session, ConnectError> {
     let mut pause = Pause::default();
     loop {
         match connect(settings, kind).await {
             Err(e) if e.may_pass() && Instant::now() < until => {
                 tracing::debug!(error = %e, "no broker yet");
-                sleep(pause.next(Duration::ZERO).min(until - Instant::now())).await;
+                sleep(pause.next(Duration::ZERO).min(until.saturating_duration_since(Instant::now()))).await;
             }
             result => return result,
         }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::connect::{ConnectError, Kind, Pause, Session, connect, connect_patiently, describe};
+use crate::connect::{ConnectError, Kind, Pause, Session, connect, connect_until, describe};
 use crate::inbox::{Inbox, InboxError, Incoming, MemoryInbox, Message, ReadError};
 use crate::settings::Settings;
 use crate::shelf::Shelf;
@@ -255,9 +255,20 @@ impl<S: Shelf> Driver<S> {
         tracing::debug!(stats = ?self.stats.view(), "inbox: stopped");
     }
 
+    /// A broker that is going down may still answer CONNECT and then not SUBSCRIBE: patience is for both.
     async fn open_first(&mut self) -> Result<Session, ConnectError> {
-        let session = connect_patiently(&self.settings, Kind::Kept).await?;
-        self.take_up(session, Opening::First).await
+        let until = Instant::now() + self.settings.options.patience;
+        let mut pause = Pause::default();
+        loop {
+            let session = connect_until(&self.settings, Kind::Kept, until).await?;
+            match self.take_up(session, Opening::First).await {
+                Err(e) if e.may_pass() && Instant::now() < until => {
+                    tracing::debug!(error = %e, "no subscription yet");
+                    tokio::time::sleep(pause.next(Duration::ZERO).min(until.saturating_duration_since(Instant::now()))).await;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// None when the stop came first: without a connection nothing can be acknowledged any more.

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::connect::{ConnectError, Kind, Limits, Pause, Session, connect, connect_patiently};
+use crate::connect::{ConnectError, Kind, Limits, Pause, Session, connect, connect_until};
 use crate::flight::{Flight, Job};
 use crate::outbox::{Outbox, Outgoing, PublishError, Receipt, Ticket, check};
 use crate::settings::Settings;
@@ -73,7 +73,7 @@ impl MqttOutbox {
         settings: Settings,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(Arc<Self>, JoinHandle<()>), ConnectError> {
-        let session = connect_patiently(&settings, Kind::Fresh).await?;
+        let session = connect_until(&settings, Kind::Fresh, Instant::now() + settings.options.patience).await?;
         let (handle, stop) = Stop::new(shutdown);
         let (jobs, submitted) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(ROOM));

@@ -31,7 +31,7 @@ const MISTAKES: &[Mistake] = &[
     file("[broker]", "[broker]\nkeepalive = \"30s\"", "broker.keepalive"),
     file("max_age = \"10s\"", "max_age = 10", "ingest.max_age"),
     file("max_age = \"10s\"", "max_age = \"soon\"", "ingest.max_age"),
-    file("max_age = \"10s\"", "max_rows = 60000", "ingest.max_rows"),
+    file("max_age = \"10s\"", "ack = \"object\"\nmax_rows = 60000", "ingest.max_rows"),
     file("range = [0, 60]", "range = [60, 0]", "fleet.signals.battery_v.range"),
     file("product = [\"battery_v\"", "product = [\"voltage\"", "fleet.derived.power.product"),
     file("at = \"/battery/v\"", "at = \"battery/v\"", "fleet.signals.battery_v.at"),

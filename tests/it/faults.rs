@@ -280,7 +280,9 @@ struct Raw {
 
 impl Raw {
     fn of(server: &S3Server, site: &Site) -> Self {
+        // What an earlier look took is gone: compaction deletes.
         let folder = site.path("raw");
+        _ = std::fs::remove_dir_all(&folder);
         let store = bucket(server);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for entry in runtime.block_on(store.list(&Prefix::All)).unwrap() {

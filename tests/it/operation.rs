@@ -163,7 +163,7 @@ fn a_damaged_journal_stops_ingest_by_place_and_skip_damaged_goes_on() {
     service.kill();
     let journal = site.path("homeward-journal/ingest");
     let (segment, bytes) = files(&journal).into_iter().find(|(name, _)| name.ends_with(".seg")).unwrap();
-    let at = bytes.windows(8).position(|w| w == b"\"n\": 7}".get(..8).unwrap()).unwrap();
+    let at = bytes.windows(7).position(|w| w == br#""n": 7}"#).unwrap();
     let mut bytes = bytes;
     bytes[at + 5] ^= 1;
     std::fs::write(journal.join(&segment), bytes).unwrap();

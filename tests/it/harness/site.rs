@@ -145,13 +145,6 @@ impl Service {
         self.stderr.so_far()
     }
 
-    /// Its memory that is in RAM, in bytes (Linux).
-    pub(crate) fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-    }
-
     /// SIGTERM, and waits for the end.
     pub(crate) fn terminate(mut self) -> Done {
         let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();

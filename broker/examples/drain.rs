@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use homeward_broker::{Inbox, MqttInbox, MqttOutbox, Options, Outbox, Outgoing, Settings};
 
-/// A reading as a drone sends it, 314 bytes.
-const READING: usize = 314;
+/// Devices in the backlog, each at 10 Hz of its own clock.
+const DEVICES: u64 = 100;
+/// `ts` of the first readings.
+const BEGIN: u64 = 1_764_000_000_000;
 const CLIENT: &str = "drain";
 const FILTER: &str = "fleet/+/telemetry";
 /// Messages submitted at once, and submissions under way.
@@ -37,6 +39,9 @@ struct Arguments {
     /// Messages released at once.
     #[arg(long, default_value_t = 1_000)]
     batch: usize,
+    /// Fills with this many messages a second; as fast as the broker confirms, if left out.
+    #[arg(long)]
+    rate: Option<f64>,
 }
 
 #[tokio::main]
@@ -74,13 +79,13 @@ async fn prepare(arguments: &Arguments) -> Outcome {
 async fn fill(arguments: &Arguments) -> Outcome {
     let settings = Settings::check(Options::new(&arguments.url, "drain-fill"))?;
     let (outbox, driver) = MqttOutbox::connect(settings, std::future::pending()).await?;
-    let payload = bytes::Bytes::from(vec![b'x'; READING]);
     let mut receipts = std::collections::VecDeque::new();
-    let mut left = arguments.count as usize;
-    while left > 0 {
-        let now = left.min(BATCH);
-        left -= now;
-        let messages = (0..now).map(|i| Outgoing::new(format!("fleet/d-{:03}/telemetry", i % 100), payload.clone()));
+    let begun = Instant::now();
+    for first in (0..arguments.count).step_by(BATCH) {
+        if let Some(rate) = arguments.rate {
+            tokio::time::sleep_until((begun + Duration::from_secs_f64(first as f64 / rate)).into()).await;
+        }
+        let messages = (first..arguments.count.min(first + BATCH as u64)).map(message);
         receipts.push_back(outbox.submit(messages.collect()).await);
         if receipts.len() > UNDER_WAY
             && let Some(oldest) = receipts.pop_front()
@@ -94,6 +99,44 @@ async fn fill(arguments: &Arguments) -> Outcome {
     outbox.close();
     driver.await?;
     Ok(())
+}
+
+/// The n-th message: a reading as a sample drone sends it, 20 signals in 314 bytes, none like another.
+fn message(n: u64) -> Outgoing {
+    let (device, tick) = (n % DEVICES, n / DEVICES);
+    // A number of that many steps that wanders with the device and the time, and never changes its width.
+    let wander = |signal: u64, steps: u64| (n.wrapping_mul(0x9e37_79b9) >> 7).wrapping_add(signal * 7919 + tick * signal) % steps;
+    let payload = format!(
+        concat!(
+            r#"{{"ts":{ts},"battery":{{"v":15.{v:02},"a":1{a}.3,"temp":31.{t},"soc":0.{soc:02}}},"#,
+            r#""motor":[{{"temp":6{m0}.2,"rpm":6{r0:03}}},{{"temp":6{m1}.2,"rpm":6{r1:03}}},"#,
+            r#"{{"temp":6{m2}.2,"rpm":6{r2:03}}},{{"temp":6{m3}.2,"rpm":6{r3:03}}}],"#,
+            r#""vibration":{{"x":0.{x:03},"y":0.{y:03},"z":0.{z:03}}},"throttle":0.{th:03},"airspeed":8.{air:02},"#,
+            r#""position":{{"lat":37.{lat:04},"lon":127.{lon:04},"alt":8{alt}.1}}}}"#
+        ),
+        ts = BEGIN + tick * 100,
+        v = wander(1, 90) + 10,
+        a = wander(2, 9),
+        t = wander(3, 10),
+        soc = wander(4, 90) + 10,
+        m0 = wander(5, 10),
+        r0 = wander(6, 900) + 100,
+        m1 = wander(7, 10),
+        r1 = wander(8, 900) + 100,
+        m2 = wander(9, 10),
+        r2 = wander(10, 900) + 100,
+        m3 = wander(11, 10),
+        r3 = wander(12, 900) + 100,
+        x = wander(13, 900) + 100,
+        y = wander(14, 900) + 100,
+        z = wander(15, 900) + 100,
+        th = wander(16, 900) + 100,
+        air = wander(17, 90) + 10,
+        lat = wander(18, 9_000) + 1_000,
+        lon = wander(19, 9_000) + 1_000,
+        alt = wander(20, 10),
+    );
+    Outgoing::new(format!("fleet/d-{device:03}/telemetry"), payload)
 }
 
 async fn drain(arguments: &Arguments) -> Outcome {

@@ -5,6 +5,7 @@
 //! {dir}/{first position}.seg     messages; see `format`
 //! {dir}/recent                   contents of messages whose segments are gone, to know their redeliveries
 //! {dir}/readers/{name}           what a reader has released, and its note
+//! {dir}/reserve                  room kept aside, so that on a full disk readers can still release
 //! {dir}/damaged/…                what was moved aside on request
 //! ```
 //!
@@ -19,6 +20,7 @@ mod options;
 mod prints;
 mod readers;
 mod recover;
+mod reserve;
 mod scan;
 mod state;
 mod sync;
@@ -164,6 +166,9 @@ impl<D: Disk> Core<D> {
         readers.iter_mut().for_each(|r| r.mark = r.mark.max(oldest));
         let state = State::new(&options, segments, readers, memory, ages, end, mended);
         let shared = Arc::new(Shared::new(disk, options, state, id));
+        if let Err(error) = shared.keep_reserve() {
+            tracing::warn!(dir = %dir.display(), %error, "journal: no room for the reserve; nothing is taken until there is");
+        }
         let writing = shared.clone();
         let thread = std::thread::Builder::new()
             .name("journal".into())

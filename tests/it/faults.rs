@@ -17,7 +17,7 @@ use homeward_store::testing::{FaultProxy, S3Server, StoreFault};
 
 use crate::harness::mqtt::Clients;
 use crate::harness::proxy::Proxy;
-use crate::harness::{Service, Site, SmallDisk, alone, duckdb, mosquitto, s3, wait_at_most};
+use crate::harness::{Service, Site, SmallDisk, alone, duckdb, mosquitto, s3};
 
 const CONFIG: &str = r#"
 [fleet]
@@ -35,8 +35,8 @@ const JUNK: usize = 997;
 /// How often ingest is killed at least, and messages, in a run of CI.
 const KILLS: usize = 50;
 const MESSAGES: usize = 150_000;
-/// How long healing may take after the last blow.
-const HEALING: Duration = Duration::from_secs(240);
+/// How long healing may take after the last blow, without a sign of it.
+const HEALING: Duration = Duration::from_secs(120);
 
 /// What strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,20 +241,21 @@ fn every_acknowledged_number_is_archived_once_whatever_strikes() {
     }
     let total = publisher.end();
     assert!(ingest.kills >= KILLS && total >= messages);
-    wait_for_all(&field, total);
+    wait_for_all(&field, total, &mut ingest);
     ingest.end();
     let raw = Raw::of(&field.server, &site);
     raw.assert_all(total, &format!("seed {seed}"));
     raw.assert_once(&format!("seed {seed}"));
 }
 
-/// Waits until there are as many rows in the bucket as there were messages.
-fn wait_for_all(field: &Field, total: usize) {
+/// Waits until there are as many rows in the bucket as there were messages; gives up when there have been no new ones for long.
+fn wait_for_all(field: &Field, total: usize, ingest: &mut Ingest) {
     let store = bucket(&field.server);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut seen = std::collections::BTreeMap::new();
-    wait_at_most(HEALING, "all rows in the bucket", || {
-        let mut rows = 0;
+    let (mut rows, mut since) = (0, Instant::now());
+    while rows < total {
+        let before = std::mem::take(&mut rows);
         for table in [Table::Telemetry, Table::Quarantine] {
             for entry in runtime.block_on(store.list(&Prefix::Table(table))).unwrap() {
                 rows += *seen.entry(entry.key.clone()).or_insert_with(|| {
@@ -263,8 +264,14 @@ fn wait_for_all(field: &Field, total: usize) {
                 }) as usize;
             }
         }
-        rows >= total
-    });
+        if rows > before {
+            since = Instant::now();
+        }
+        let ingest = ingest.running.as_mut().unwrap();
+        let hopeless = !ingest.is_running() || since.elapsed() > HEALING;
+        assert!(!hopeless, "{rows} of {total} rows in the bucket, no more since {:?}; ingest said: {}", since.elapsed(), ingest.said());
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn bucket(server: &S3Server) -> Store {

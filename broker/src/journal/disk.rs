@@ -60,15 +60,23 @@ pub(crate) fn read_all<D: Disk>(disk: &D, path: &Path) -> io::Result<Vec<u8>> {
 /// Puts a file in place of another: after a crash either the old bytes are there or the new ones, never a mix.
 pub(crate) fn replace<D: Disk>(disk: &D, dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     let tmp = dir.join([name, ".tmp"].concat());
-    let file = disk.create(&tmp)?;
+    if let Err(error) = write_whole(disk, &tmp, parts) {
+        // On a full disk a part of it would keep the rest from being written elsewhere.
+        _ = disk.remove(&tmp);
+        return Err(error);
+    }
+    disk.rename(&tmp, &dir.join(name))?;
+    disk.sync_dir(dir)
+}
+
+fn write_whole<D: Disk>(disk: &D, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let file = disk.create(path)?;
     let mut at = 0;
     for part in parts {
         file.write_all_at(part, at)?;
         at += part.len() as u64;
     }
-    file.sync()?;
-    disk.rename(&tmp, &dir.join(name))?;
-    disk.sync_dir(dir)
+    file.sync()
 }
 
 /// The file system of this machine.

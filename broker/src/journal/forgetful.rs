@@ -50,11 +50,13 @@ struct Inner<F> {
     lies: bool,
     /// Writes and syncs fail like this.
     fails: Option<io::ErrorKind>,
+    /// Bytes that the files may have together.
+    capacity: usize,
 }
 
 impl<F: Clone + Send + 'static> Forgetful<F> {
     pub(crate) fn new() -> Self {
-        let inner = Inner { names: BTreeMap::new(), files: Vec::new(), log: Vec::new(), lies: false, fails: None };
+        let inner = Inner { names: BTreeMap::new(), files: Vec::new(), log: Vec::new(), lies: false, fails: None, capacity: usize::MAX };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -68,6 +70,11 @@ impl<F: Clone + Send + 'static> Forgetful<F> {
     /// Makes every write and sync fail from now on, or none.
     pub(crate) fn fail(&self, how: Option<io::ErrorKind>) {
         self.lock().fails = how;
+    }
+
+    /// Makes it a disk of that many bytes.
+    pub(crate) fn shrink(&self, capacity: usize) {
+        self.lock().capacity = capacity;
     }
 
     pub(crate) fn fact(&self, fact: F) {
@@ -121,7 +128,7 @@ impl<F: Clone + Send + 'static> Forgetful<F> {
             }
         }
         let disk = Self::new();
-        *disk.lock() = Inner { names, files, log: Vec::new(), lies: false, fails: None };
+        *disk.lock() = Inner { names, files, log: Vec::new(), lies: false, fails: None, capacity: usize::MAX };
         disk
     }
 
@@ -237,8 +244,11 @@ impl<F: Clone + Send + 'static> DiskFile for ForgetfulFile<F> {
     }
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut inner = self.0.lock();
+        let grows = (offset as usize + buf.len()).saturating_sub(inner.files[self.1].len());
+        let used: usize = inner.names.values().map(|file| inner.files[*file].len()).sum();
+        let full = (used + grows > inner.capacity).then_some(io::ErrorKind::StorageFull);
         // A full disk takes a part before it says so.
-        let (taken, outcome) = inner.fails.map_or((buf.len(), Ok(())), |kind| (buf.len() / 2, Err(kind.into())));
+        let (taken, outcome) = inner.fails.or(full).map_or((buf.len(), Ok(())), |kind| (buf.len() / 2, Err(kind.into())));
         write(&mut inner.files[self.1], offset, &buf[..taken]);
         inner.log.push(Op::Write(self.1, offset, buf[..taken].to_vec()));
         outcome

@@ -23,6 +23,9 @@ pub struct JournalOptions {
     pub max_bytes: u64,
     /// A segment that reaches this size is followed by another. Default: 64 MiB.
     pub segment_bytes: u64,
+    /// Room kept aside on the disk, in bytes, so that on a full one readers can still release. What is remembered of segments that go is the
+    /// most of it: 6 MiB. Default: 8 MiB; 0 for none.
+    pub reserve_bytes: usize,
     /// How long a message waits at most for others to share its sync. Default: 5 ms.
     pub sync_every: Duration,
     /// Bytes that are synced without waiting for more. Default: 1 MiB.
@@ -41,6 +44,7 @@ impl JournalOptions {
             new_id,
             max_bytes: 16 << 30,
             segment_bytes: 64 << 20,
+            reserve_bytes: 8 << 20,
             sync_every: Duration::from_millis(5),
             sync_bytes: 1 << 20,
             max_ahead_ms: MAX_AHEAD_MS,

@@ -81,6 +81,8 @@ pub(crate) struct State {
     max_bytes: u64,
     /// A write is failing, and is tried again.
     pub(crate) failing: bool,
+    /// The reserve is on the disk.
+    pub(crate) reserved: bool,
     pub(crate) closed: bool,
     pub(crate) stopping: bool,
     pub(crate) has_history: bool,
@@ -116,6 +118,7 @@ impl State {
             max_ahead_ms: options.max_ahead_ms,
             max_bytes: options.max_bytes,
             failing: false,
+            reserved: false,
             closed: false,
             stopping: false,
             has_history: end > 0,
@@ -231,7 +234,7 @@ impl State {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.failing || self.pending.bytes.len() >= MAX_PENDING || self.unreleased_bytes() >= self.max_bytes
+        self.failing || !self.reserved || self.pending.bytes.len() >= MAX_PENDING || self.unreleased_bytes() >= self.max_bytes
     }
 
     /// Bytes that some reader still needs; a segment that is released in part counts in part.

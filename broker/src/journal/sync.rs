@@ -28,7 +28,7 @@ pub(crate) struct Shared<D: Disk> {
     id: [u8; 8],
     state: Mutex<State>,
     /// Held while a reader's file is written, so that an older one never replaces a newer one.
-    keeping: Mutex<()>,
+    pub(super) keeping: Mutex<()>,
     /// The thread waits here.
     pub(crate) work: Condvar,
     /// Readers wait here for messages or the end.
@@ -87,6 +87,9 @@ impl<D: Disk> Shared<D> {
                 self.keep_all();
             }
             self.delete_released();
+            if !self.lock().reserved {
+                _ = self.keep_reserve(); // The disk is still full: the next turn tries again.
+            }
             if stopping && self.lock().pending_bytes() == 0 {
                 return self.part(active);
             }
@@ -120,7 +123,7 @@ impl<D: Disk> Shared<D> {
     /// False if the journal was dropped while the disk failed.
     fn write_until_done(&self, group: Group, active: &mut Option<Active<D::File>>) -> bool {
         let mut pause = PAUSE.0;
-        while let Err(error) = self.write(&group, active) {
+        while let Err(error) = self.keep_reserve().and_then(|()| self.write(&group, active)) {
             // After a failed sync the kernel may have dropped what it had; the group is written again, to another segment.
             let given_up = active.take();
             if self.note_failure(&error) {
@@ -229,8 +232,12 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// Writes a reader's file; its release and note are durable then.
+    /// Writes a reader's file; its release and note are durable then. A full disk gives its reserve for it.
     pub(crate) fn keep_reader(&self, name: &str) -> io::Result<()> {
+        self.with_reserve(|| self.write_reader(name))
+    }
+
+    fn write_reader(&self, name: &str) -> io::Result<()> {
         let _one_at_a_time = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(reader) = self.lock().readers().iter().find(|r| r.name == name).cloned() else { return Ok(()) };
         disk::replace(&self.disk, &self.options.dir.join("readers"), name, &[&reader.to_file()])?;
@@ -259,7 +266,7 @@ impl<D: Disk> Shared<D> {
     }
 
     fn delete(&self, gone: &[Segment], memory: &[u8]) -> io::Result<()> {
-        disk::replace(&self.disk, &self.options.dir, RECENT, &[memory])?;
+        self.with_reserve(|| disk::replace(&self.disk, &self.options.dir, RECENT, &[memory]))?;
         for segment in gone {
             match self.disk.remove(&self.path(segment.first)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),

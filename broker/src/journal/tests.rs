@@ -29,7 +29,13 @@ enum Fact {
 type TestDisk = Forgetful<Fact>;
 
 fn options() -> JournalOptions {
-    JournalOptions { segment_bytes: 400, max_bytes: 1 << 20, sync_every: Duration::ZERO, ..JournalOptions::new("j", [7; 8]) }
+    JournalOptions {
+        segment_bytes: 400,
+        reserve_bytes: 700,
+        max_bytes: 1 << 20,
+        sync_every: Duration::ZERO,
+        ..JournalOptions::new("j", [7; 8])
+    }
 }
 
 fn open(disk: &TestDisk) -> Result<Core<TestDisk>, JournalError> {
@@ -399,6 +405,46 @@ fn a_disk_that_is_full_or_fails_acknowledges_nothing_and_loses_nothing() {
             assert_eq!(read.iter().map(|m| m.1.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"], "{kind:?}");
         }
     }
+}
+
+/// Fills a disk of 6,000 bytes to the last, with a reader that has released nothing yet.
+fn on_a_full_disk(reserve_bytes: usize) -> (TestDisk, Core<TestDisk>) {
+    let disk = TestDisk::new();
+    disk.shrink(6_000);
+    let core = Core::open(disk.clone(), JournalOptions { reserve_bytes, ..options() }).unwrap();
+    core.attach("one").unwrap();
+    let mut sent = 0;
+    while core.stats().write_errors == 0 {
+        core.append_batch(&mut vec![(incoming(&format!("{sent:020}")), 0)]);
+        sent += 1;
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    (disk, core)
+}
+
+#[test]
+fn on_a_full_disk_a_reader_can_still_note_and_release_and_so_makes_room() {
+    let (disk, core) = on_a_full_disk(2_000);
+    assert!(core.stats().full, "more would be taken");
+    runtime().block_on(core.keep_note("one", Bytes::from(vec![7; 300]))).unwrap();
+    assert!(!disk.paths().contains(&PathBuf::from("j/reserve")), "the note took its room");
+    let synced = core.shared.lock().synced;
+    core.release("one", synced).unwrap();
+    settled(&core);
+    let until = Instant::now() + Duration::from_secs(10);
+    while core.stats().full {
+        assert!(Instant::now() < until, "nothing is taken though there is room");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(disk.paths().contains(&PathBuf::from("j/reserve")), "the reserve is back");
+    let read = texts(&messages(&core, 0).unwrap());
+    assert!(read.iter().all(|(position, text)| text.parse() == Ok(*position)) && read.len() as u64 == core.shared.lock().held());
+}
+
+#[test]
+fn without_a_reserve_a_full_disk_keeps_no_note() {
+    let (_disk, core) = on_a_full_disk(0);
+    assert!(runtime().block_on(core.keep_note("one", Bytes::from(vec![7; 300]))).is_err());
 }
 
 #[test]

@@ -122,15 +122,10 @@ pub(crate) fn workspace(file: &str) -> PathBuf {
 }
 
 /// Waits until `done`; a test that would hang fails with `what` instead.
-pub(crate) fn wait_until(what: &str, done: impl FnMut() -> bool) {
-    wait_at_most(PATIENCE, what, done);
-}
-
-/// As [`wait_until`], with another patience.
-pub(crate) fn wait_at_most(patience: Duration, what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + patience;
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
     while !done() {
-        assert!(Instant::now() < until, "waited {} s in vain: {what}", patience.as_secs());
+        assert!(Instant::now() < until, "waited {} s in vain: {what}", PATIENCE.as_secs());
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -6,6 +6,7 @@
 //! {dir}/recent                   contents of messages whose segments are gone, to know their redeliveries
 //! {dir}/readers/{name}           what a reader has released, and its note
 //! {dir}/reserve                  room kept aside, so that on a full disk readers can still release
+//! {dir}/subscription             what the broker has granted to the session
 //! {dir}/damaged/…                what was moved aside on request
 //! ```
 //!
@@ -51,6 +52,8 @@ use sync::Shared;
 
 pub use options::{JournalError, JournalOptions};
 
+/// The file of what the session was granted.
+const SUBSCRIPTION: &str = "subscription";
 /// Bytes read for a reader at once.
 const PIECE: usize = 512 << 10;
 
@@ -463,6 +466,15 @@ impl Shelf for Journal {
     }
     fn has_history(&self) -> bool {
         self.core.shared.lock().has_history
+    }
+    fn subscription(&self) -> Option<String> {
+        let bytes = disk::read_all(&Local, &self.core.shared.options.dir.join(SUBSCRIPTION)).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+    fn keep_subscription(&self, granted: &str) {
+        if let Err(error) = disk::replace(&Local, &self.core.shared.options.dir, SUBSCRIPTION, &[granted.as_bytes()]) {
+            tracing::debug!(%error, "journal: what the session was granted cannot be kept");
+        }
     }
     async fn freed(&self) {
         self.core.shared.freed.notified().await;

@@ -123,7 +123,8 @@ impl<S: Shelf> MqttInbox<S> {
             shelf: shelf.clone(),
             stats: Arc::default(),
             stop,
-            subscribed: false,
+            subscribed: Subscribed::No,
+            overrun: false,
             batch: Vec::new(),
             acks: Vec::new(),
         };
@@ -212,6 +213,17 @@ fn check_filters(settings: &Settings, filters: &[String]) -> Result<(), ConnectE
     Ok(())
 }
 
+/// What is known of the subscriptions of the session at the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subscribed {
+    /// They are not there, or others are.
+    No,
+    /// They were granted in an earlier run.
+    Earlier,
+    /// They were granted in this run.
+    Now,
+}
+
 /// Why a connection is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Opening {
@@ -226,7 +238,9 @@ struct Driver<S> {
     stats: Arc<Counters>,
     stop: Stop,
     /// The broker has granted this run's filters to the session it has now.
-    subscribed: bool,
+    subscribed: Subscribed,
+    /// A message came that could not be taken while a SUBACK was awaited: this connection can no longer acknowledge in order.
+    overrun: bool,
     batch: Vec<(Incoming, u16)>,
     acks: Vec<u16>,
 }
@@ -262,7 +276,8 @@ impl<S: Shelf> Driver<S> {
         loop {
             let session = connect_until(&self.settings, Kind::Kept, until).await?;
             match self.take_up(session, Opening::First).await {
-                Err(e) if e.may_pass() && Instant::now() < until => {
+                // Granted, but overrun: another connection is all it takes.
+                Err(e) if e.may_pass() && (Instant::now() < until || self.subscribed == Subscribed::Now) => {
                     tracing::debug!(error = %e, "no subscription yet");
                     tokio::time::sleep(pause.next(Duration::ZERO).min(until.saturating_duration_since(Instant::now()))).await;
                 }
@@ -296,9 +311,8 @@ impl<S: Shelf> Driver<S> {
         None
     }
 
-    /// Subscribes where it is needed. At the first connection always: the filters may have changed
-    /// since the session was made, and subscribing again to the same changes nothing. Later wherever the
-    /// session is new, and until it is granted: a connection lost before that leaves a session without subscriptions.
+    /// Subscribes where it is needed: a session that is new, one that was cut off before it was granted, and one that was granted something
+    /// else. One that is known to have been granted the same is not asked at once but in a quiet moment (see [`Driver::ask_in_quiet`]).
     async fn take_up(&mut self, mut session: Session, opening: Opening) -> Result<Session, ConnectError> {
         self.shelf.begin_epoch();
         if opening == Opening::Again {
@@ -313,28 +327,64 @@ impl<S: Shelf> Driver<S> {
                 "inbox: the broker has lost our session, and with it any message it still held for us"
             );
         }
-        self.subscribed &= session.present;
-        if !self.subscribed {
+        let wanted = self.wanted();
+        self.subscribed = match self.subscribed {
+            _ if !session.present => Subscribed::No,
+            Subscribed::No if self.shelf.subscription().as_ref() == Some(&wanted) => Subscribed::Earlier,
+            known => known,
+        };
+        if self.subscribed == Subscribed::No {
             match timeout(SUBACK_WITHIN, self.subscribe(&mut session.wire)).await {
                 Ok(done) => done?,
                 Err(_) => return Err(describe(&self.settings, Lost::Silent(SUBACK_WITHIN))),
             }
-            self.subscribed = true;
+            self.shelf.keep_subscription(&wanted);
+            self.subscribed = Subscribed::Now;
+        }
+        if std::mem::take(&mut self.overrun) {
+            // What was not taken is sent again on another connection, and read there no faster than it can be kept.
+            return Err(describe(&self.settings, Lost::Told("more than can be taken before the subscription was granted".to_owned())));
         }
         Ok(session)
     }
 
-    async fn subscribe(&mut self, wire: &mut Wire) -> Result<(), ConnectError> {
+    /// What the session should have been granted, in words.
+    fn wanted(&self) -> String {
+        format!("{}\n{}\n{}\n", self.settings.url(), self.settings.client_id(), self.filters.join("\n"))
+    }
+
+    /// Asks a session for the subscriptions it had in an earlier run, once nothing has come for a while. It may lack them: that run may have been
+    /// killed between a new session and its subscriptions. Not at once: a SUBSCRIBE makes Mosquitto (2.0) send all that it has queued,
+    /// whatever the window.
+    fn ask_in_quiet(&mut self, wire: &mut Wire, heard: &mut u64) -> Result<(), Lost> {
+        let received = self.stats.received.load(Relaxed);
+        let quiet = std::mem::replace(heard, received) == received && !self.is_full();
+        if self.subscribed == Subscribed::Earlier && quiet {
+            wire.send(&Packet::Subscribe(self.request()))?;
+            self.subscribed = Subscribed::Now;
+        }
+        Ok(())
+    }
+
+    fn request(&self) -> Subscribe {
         let filters = self.filters.iter().map(|path| Filter {
             // Only a subscription that is new to the session brings the retained messages.
             retain_forward_rule: RetainForwardRule::OnNewSubscribe,
             ..Filter::new(path, QoS::AtLeastOnce)
         });
-        let request = Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many(filters, None) };
+        Subscribe { pkid: SUBSCRIBE_ID, ..Subscribe::new_many(filters, None) }
+    }
+
+    async fn subscribe(&mut self, wire: &mut Wire) -> Result<(), ConnectError> {
+        let request = self.request();
         self.leave_what_is_shared_now(wire).map_err(|e| describe(&self.settings, e))?;
         let answer = self.ask(wire, request).await.map_err(|e| describe(&self.settings, e))?;
+        self.check_all_granted(&answer)
+    }
+
+    fn check_all_granted(&self, answer: &SubAck) -> Result<(), ConnectError> {
         for (filter, code) in self.filters.iter().zip(&answer.return_codes) {
-            self.check_granted(filter, code, &answer)?;
+            self.check_granted(filter, code, answer)?;
         }
         Ok(())
     }
@@ -375,8 +425,11 @@ impl<S: Shelf> Driver<S> {
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leave_by = None;
+        let mut heard = u64::MAX;
         loop {
-            self.take_in(&mut wire)?;
+            if let Some(answer) = self.take_in(&mut wire)? {
+                self.check_all_granted(&answer).map_err(|e| Lost::Told(e.to_string()))?;
+            }
             self.send_acks(&mut wire);
             if self.may_leave(&mut leave_by) {
                 return wire.part().await;
@@ -385,7 +438,10 @@ impl<S: Shelf> Driver<S> {
             tokio::select! {
                 turned = wire.turn(reading) => turned?,
                 () = self.shelf.freed() => {}
-                _ = tick.tick() => wire.beat(reading)?,
+                _ = tick.tick() => {
+                    wire.beat(reading)?;
+                    self.ask_in_quiet(&mut wire, &mut heard)?;
+                }
                 _ = self.stop.changed() => self.shelf.close(),
             }
         }
@@ -435,6 +491,10 @@ impl<S: Shelf> Driver<S> {
             return; // Not acknowledged, so it stays with the broker for the next connection.
         }
         let Publish { dup, retain, topic, pkid, payload, .. } = publish;
+        if self.subscribed == Subscribed::No && (self.overrun || self.is_full()) {
+            self.overrun = true;
+            return; // Nor this one.
+        }
         let incoming = Incoming { topic, payload, received_at_ms: now, duplicate: dup, retained: retain };
         self.batch.push((incoming, pkid));
     }

@@ -32,6 +32,14 @@ pub trait Shelf: Inbox {
     #[doc(hidden)]
     fn has_history(&self) -> bool;
 
+    /// What was last told to [`Shelf::keep_subscription`], in an earlier run too.
+    #[doc(hidden)]
+    fn subscription(&self) -> Option<String>;
+
+    /// Keeps a word about what the session has been granted. If it cannot be kept, the next run subscribes anew.
+    #[doc(hidden)]
+    fn keep_subscription(&self, granted: &str);
+
     /// Waits until something became due, or there is room again, since the last call.
     #[doc(hidden)]
     fn freed(&self) -> impl Future<Output = ()> + Send;
@@ -56,6 +64,10 @@ impl Shelf for MemoryInbox {
     fn has_history(&self) -> bool {
         false
     }
+    fn subscription(&self) -> Option<String> {
+        None
+    }
+    fn keep_subscription(&self, _: &str) {}
     async fn freed(&self) {
         self.window.freed().await;
     }

@@ -228,6 +228,53 @@ async fn a_subscription_that_was_cut_off_is_asked_for_again() {
     assert_eq!((inbox.stats().reconnects, inbox.stats().session_lost), (2, 1));
 }
 
+/// A SUBSCRIBE makes Mosquitto send all that it has queued, whatever the window.
+#[tokio::test]
+async fn a_session_that_was_granted_the_same_before_is_asked_again_only_when_nothing_comes() {
+    let (fake, folder) = (Fake::start().await, tempfile::tempdir().unwrap());
+    let journal = || Journal::open(JournalOptions::new(folder.path(), [7; 8])).unwrap();
+    let (running, peer) = join!(inbox_to(journal(), plain(&fake)), fake.accept_and_grant(false));
+    leave(running, peer).await;
+    let (running, mut peer) = join!(inbox_to(journal(), plain(&fake)), fake.accept(true));
+    for id in 1..=8 {
+        peer.deliver(id, &format!("m{id}")).await;
+        assert_eq!(peer.hear_puback().await, id, "and no SUBSCRIBE");
+        tokio::time::sleep(SECOND * 3 / 10).await;
+    }
+    peer.grant().await;
+    leave(running, peer).await;
+}
+
+#[tokio::test]
+async fn more_than_can_be_held_before_a_subscription_is_granted_is_left_to_another_connection() {
+    let fake = Fake::start().await;
+    let small = Options { max_held_bytes: 1 << 20, ..plain(&fake) };
+    let large = "x".repeat(1 << 20);
+    let flooding = async {
+        let mut peer = fake.accept(true).await;
+        peer.deliver(1, &large).await;
+        tokio::time::sleep(SECOND / 5).await;
+        peer.deliver(2, "m2").await;
+        peer.grant().await;
+        assert!(peer.next().await.is_none(), "the connection goes on, without a message that is never acknowledged");
+        let mut peer = fake.accept(true).await;
+        peer.deliver(1, &large).await;
+        peer.deliver(2, "m2").await;
+        peer
+    };
+    let ((inbox, _driver), mut peer) = join!(inbox(small), flooding);
+    let mut next = 0;
+    let mut got = Vec::new();
+    while got.last() != Some(&2) {
+        let messages = read(&*inbox, next, 1).await;
+        next += 1;
+        inbox.release("r", next).unwrap();
+        got.push(messages[0].payload.len());
+    }
+    assert_eq!(got, [1 << 20, 1 << 20, 2], "the first came by both connections");
+    assert_eq!((peer.hear_puback().await, peer.hear_puback().await), (1, 2));
+}
+
 #[tokio::test]
 async fn a_journal_that_was_filled_in_an_earlier_run_misses_its_session_at_the_first_connection() {
     listen_to_errors();

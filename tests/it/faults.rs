@@ -1,7 +1,8 @@
 //! The fault harness: a publisher at full speed, and everything between it and the archive is struck at random. Afterwards every number that the
 //! publisher saw a PUBACK for is in the archive exactly once, read raw, or in quarantine.
 //!
-//! `HOMEWARD_TEST_SEED` replays the faults of a run, which prints its seed; `HOMEWARD_TEST_MESSAGES` makes it longer (1,000,000, say).
+//! `HOMEWARD_TEST_SEED` replays the faults of a run, which prints its seed; `HOMEWARD_TEST_MESSAGES` makes it longer (1,000,000, say);
+//! `HOMEWARD_TEST_RAW` names a folder that keeps the archive for a look.
 
 use std::path::Path;
 use std::process::Command;
@@ -171,19 +172,22 @@ struct Ingest<'a> {
     site: &'a Site,
     running: Option<Service>,
     kills: usize,
+    /// What those that were killed had said.
+    said: String,
 }
 
 impl<'a> Ingest<'a> {
     fn start(site: &'a Site) -> Self {
-        Self { site, running: Some(site.start(&["ingest", "--json"])), kills: 0 }
+        Self { site, running: Some(site.start(&["ingest", "--json"])), kills: 0, said: String::new() }
     }
 
     fn kill_and_start(&mut self, dice: &mut Dice) {
         if let Some(mut running) = self.running.take() {
             // Between blows it must not have ended by itself; a disk that is full at its start is the one excuse, and is healed by then.
             assert!(running.is_running(), "ingest ended by itself: {}", running.said());
-            running.kill();
             self.kills += 1;
+            self.said += &format!("--- {} until kill {}\n", running.said(), self.kills);
+            running.kill();
         }
         dice.pause(60);
         self.running = Some(self.site.start(&["ingest", "--json"]));
@@ -242,10 +246,11 @@ fn every_acknowledged_number_is_archived_once_whatever_strikes() {
     let total = publisher.end();
     assert!(ingest.kills >= KILLS && total >= messages);
     wait_for_all(&field, total, &mut ingest);
+    let said = std::mem::take(&mut ingest.said);
     ingest.end();
     let raw = Raw::of(&field.server, &site);
-    raw.assert_all(total, &format!("seed {seed}"));
-    raw.assert_once(&format!("seed {seed}"));
+    raw.assert_all(total, &format!("seed {seed}, {said}"));
+    raw.assert_once(&format!("seed {seed}, {said}"));
 }
 
 /// Waits until there are as many rows in the bucket as there were messages; gives up when there have been no new ones for long.
@@ -280,15 +285,15 @@ fn bucket(server: &S3Server) -> Store {
 
 /// The archive as DuckDB sees the bare files, which knows nothing of Homeward.
 struct Raw {
-    /// Number and how often it is there.
-    telemetry: Vec<(usize, usize)>,
+    /// Number and the positions it was archived from.
+    telemetry: Vec<(usize, Vec<usize>)>,
     quarantined: Vec<usize>,
 }
 
 impl Raw {
     fn of(server: &S3Server, site: &Site) -> Self {
         // What an earlier look took is gone: compaction deletes.
-        let folder = site.path("raw");
+        let folder = std::env::var_os("HOMEWARD_TEST_RAW").map_or_else(|| site.path("raw"), std::path::PathBuf::from);
         _ = std::fs::remove_dir_all(&folder);
         let store = bucket(server);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -300,7 +305,12 @@ impl Raw {
         let text = ask_duckdb(&folder);
         let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
         let number = |v: &serde_json::Value| v.as_u64().unwrap() as usize;
-        let telemetry = answer["telemetry"].as_array().unwrap().iter().map(|r| (number(&r[0]), number(&r[1]))).collect();
+        let telemetry = answer["telemetry"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| (number(&r[0]), r[1].as_array().unwrap().iter().map(number).collect()))
+            .collect();
         let quarantined = answer["quarantine"].as_array().unwrap().iter().map(number).collect();
         Self { telemetry, quarantined }
     }
@@ -322,8 +332,13 @@ impl Raw {
 
     /// No number is in the archive twice.
     fn assert_once(&self, run: &str) {
-        let twice: Vec<_> = self.telemetry.iter().filter(|(_, rows)| *rows > 1).collect();
-        assert!(twice.is_empty(), "{run}: {} numbers are archived more than once: {:?}…", twice.len(), &twice[..twice.len().min(9)]);
+        let twice: Vec<_> = self.telemetry.iter().filter(|(_, seqs)| seqs.len() > 1).collect();
+        assert!(
+            twice.is_empty(),
+            "{run}: {} numbers are archived more than once, from these positions: {:?}…",
+            twice.len(),
+            &twice[..twice.len().min(9)]
+        );
     }
 }
 
@@ -331,7 +346,7 @@ fn ask_duckdb(folder: &Path) -> String {
     const SCRIPT: &str = r#"
 import duckdb, json, os, re, sys
 os.chdir(sys.argv[1])
-t = duckdb.sql("select n::bigint, count(*) from read_parquet('telemetry/**/*.parquet', hive_partitioning=true, union_by_name=true) group by 1").fetchall()
+t = duckdb.sql("select n::bigint, list(seq order by seq) from read_parquet('telemetry/**/*.parquet', hive_partitioning=true, union_by_name=true) group by 1 order by 1").fetchall()
 q = duckdb.sql("select payload from read_parquet('quarantine/**/*.parquet', hive_partitioning=true)").fetchall() if os.path.isdir("quarantine") else []
 numbers = [int(re.search(rb'"n": (\d+)', bytes(p[0])).group(1)) for p in q]
 print(json.dumps({"telemetry": t, "quarantine": numbers}))

@@ -11,7 +11,7 @@ use crate::inbox::{InboxError, Incoming};
 use crate::recent::Recent;
 
 /// Bytes that may wait for their sync before no more is taken.
-const MAX_PENDING: usize = 16 << 20;
+const MAX_PENDING: usize = 8 << 20;
 /// A buffer that grew beyond this is not kept.
 const KEEP_BUFFER: usize = 4 << 20;
 /// Positions between two notes of an arrival.

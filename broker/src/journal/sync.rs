@@ -86,7 +86,7 @@ impl<D: Disk> Shared<D> {
                 kept_at = Instant::now();
                 self.keep_all();
             }
-            self.delete_released();
+            self.delete_released(active.as_ref().map(|a| a.first));
             if !self.lock().reserved {
                 _ = self.keep_reserve(); // The disk is still full: the next turn tries again.
             }
@@ -133,7 +133,7 @@ impl<D: Disk> Shared<D> {
                 self.cut_back(&given_up);
             }
             self.keep_all();
-            self.delete_released();
+            self.delete_released(None);
             std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE.1);
         }
@@ -248,13 +248,13 @@ impl<D: Disk> Shared<D> {
         Ok(())
     }
 
-    /// Deletes the segments that nobody needs, but the last. What they held is remembered on disk before.
-    fn delete_released(&self) {
+    /// Deletes the segments that nobody needs, but the active one. What they held is remembered on disk before.
+    fn delete_released(&self, active: Option<u64>) {
         let (below, gone, memory) = {
             let state = self.lock();
             let released = state.durably_released();
-            let sealed = state.segments.len().saturating_sub(1);
-            let gone: Vec<Segment> = state.segments.iter().take(sealed).take_while(|s| s.end <= released).cloned().collect();
+            let needless = |s: &&Segment| s.end <= released && active != Some(s.first);
+            let gone: Vec<Segment> = state.segments.iter().take_while(needless).cloned().collect();
             let Some(below) = gone.last().map(|last| last.end) else { return };
             (below, gone, state.memory.to_file(below))
         };

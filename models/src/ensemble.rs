@@ -118,8 +118,8 @@ impl Ensemble {
         accumulate(risks);
     }
 
-    /// q_k of `row`, one a horizon.
-    fn hazards(&self, row: &[f64], q: &mut [f64]) {
+    /// q_k of `row`, one a horizon, before any calibration.
+    pub fn hazards(&self, row: &[f64], q: &mut [f64]) {
         q.copy_from_slice(&self.base);
         for root in &self.roots {
             let at = self.walk(*root, row) * self.horizons;
@@ -191,7 +191,7 @@ fn leaf(child: i32) -> usize {
 }
 
 /// q to risk, in place.
-fn accumulate(q: &mut [f64]) {
+pub(crate) fn accumulate(q: &mut [f64]) {
     let mut safe = 1.0;
     for q in q {
         safe *= 1.0 - *q;

@@ -10,6 +10,7 @@ pub mod call;
 pub mod cost;
 pub mod decision;
 pub mod device;
+pub mod drift;
 pub mod ensemble;
 pub mod error;
 pub mod event;

@@ -229,7 +229,7 @@ fn known(values: &[Option<f64>]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ensemble::{Link, Node};
+    use crate::ensemble::{Arithmetic, Link, Node};
     use crate::fleet::tests::small;
 
     fn model() -> Model {
@@ -238,6 +238,7 @@ mod tests {
         let nodes = vec![Node { feature: 0, threshold: 0.1 + 0.2, missing_left: true, left: -1, right: -2 }];
         let ensemble = Ensemble {
             link: Link::Mean,
+            arithmetic: Arithmetic::default(),
             features: n,
             horizons: 1,
             base: vec![0.0],

@@ -126,9 +126,9 @@ pub struct Ensemble {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: found {found}, expected {expected}")]
 pub struct BadEnsemble {
-    place: String,
-    found: String,
-    expected: String,
+    pub(crate) place: String,
+    pub(crate) found: String,
+    pub(crate) expected: String,
 }
 
 fn bad<T>(place: String, found: impl ToString, expected: impl ToString) -> Result<T, BadEnsemble> {

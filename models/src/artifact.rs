@@ -8,7 +8,7 @@
 //! | version | what came |
 //! |---|---|
 //! | 1 | specification, ensemble, threshold, policy, self-test, lineage |
-//! | 2 | calibration, drift reference, metrics |
+//! | 2 | residual trees, calibration, drift reference, metrics |
 
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +16,8 @@ use crate::calibration::{BadCalibration, Calibration, WrittenCalibration};
 use crate::cost::{Costs, WrittenCosts};
 use crate::decision::{Rules, WrittenDecide};
 use crate::drift::{BadReference, Reference};
-use crate::ensemble::{Ensemble, accumulate};
-use crate::features::FeatureSpec;
+use crate::ensemble::Ensemble;
+use crate::features::{BadResiduals, FeatureSpec, Residuals, WrittenResiduals};
 use crate::label::Target;
 use crate::{ConfigError, Fleet, WrittenFleet};
 
@@ -118,6 +118,9 @@ pub enum BadModel {
     /// Its ensemble cannot be scored.
     #[error("model file: {0}")]
     Ensemble(#[from] crate::ensemble::BadEnsemble),
+    /// Its residual trees do not fit its fleet.
+    #[error("model file: {0}")]
+    Residuals(#[from] BadResiduals),
     /// Its calibration is none.
     #[error("model file: {0}")]
     Calibration(#[from] BadCalibration),
@@ -142,6 +145,8 @@ struct File {
     version: u32,
     fleet: WrittenFleet,
     fingerprint: String,
+    #[serde(default)]
+    residuals: WrittenResiduals,
     target: String,
     horizons_ms: Vec<i64>,
     learner: String,
@@ -182,7 +187,7 @@ impl Model {
         }
         let file: File = serde_json::from_slice(bytes)?;
         let fleet = Fleet::check(&file.fleet)?;
-        let spec = FeatureSpec::new(&fleet);
+        let spec = specification(&fleet, file.residuals)?;
         let fits = fleet.fingerprint() == file.fingerprint && file.ensemble.features == spec.len() && file.typical.len() == spec.len();
         if !fits || file.ensemble.horizons != file.horizons_ms.len() || !file.threshold.is_finite() {
             let found = format!("fingerprint {} with {} features", file.fingerprint, file.ensemble.features);
@@ -222,6 +227,7 @@ impl Model {
             version: SCHEMA,
             fleet: fleet.written().clone(),
             fingerprint: fleet.fingerprint(),
+            residuals: self.spec.residuals().map(|r| r.written().clone()).unwrap_or_default(),
             target: if self.target == Target::Present { "present" } else { "failure" }.into(),
             horizons_ms: self.horizons.clone(),
             learner: self.learner.clone(),
@@ -241,11 +247,13 @@ impl Model {
     /// Risks of `row`, one a horizon, never decreasing: the ensemble's q, each calibrated, accumulated to risk_k = 1 − Π(1 − q). The one
     /// way from features to risks, in training, live and in audit.
     pub fn score(&self, row: &[f64], risks: &mut [f64]) {
-        self.ensemble.hazards(row, risks);
-        for (q, calibration) in risks.iter_mut().zip(&self.calibration) {
-            *q = calibration.apply(*q);
+        self.ensemble.raw(row, risks);
+        let mut safe = 1.0;
+        for (k, risk) in risks.iter_mut().enumerate() {
+            let q = self.ensemble.link.probability(*risk);
+            safe *= 1.0 - self.calibration.get(k).map_or(q, |curve| curve.apply(q));
+            *risk = 1.0 - safe;
         }
-        accumulate(risks);
     }
 
     /// Scores the self-test rows and compares bit for bit.
@@ -264,6 +272,14 @@ impl Model {
     }
 }
 
+/// The features of `fleet`; without fitted residuals its residual channels are missing.
+fn specification(fleet: &Fleet, residuals: WrittenResiduals) -> Result<FeatureSpec, BadResiduals> {
+    if residuals.0.is_empty() {
+        return Ok(FeatureSpec::new(fleet));
+    }
+    FeatureSpec::with_residuals(fleet, Residuals::check(fleet, residuals)?)
+}
+
 fn nullable(values: &[f64]) -> Vec<Option<f64>> {
     values.iter().map(|v| v.is_finite().then_some(*v)).collect()
 }
@@ -276,7 +292,7 @@ fn known(values: &[Option<f64>]) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::drift::Learner;
-    use crate::ensemble::{Link, Node};
+    use crate::ensemble::{Arithmetic, Link, Node};
     use crate::fleet::tests::small;
 
     fn model() -> Model {
@@ -285,6 +301,7 @@ mod tests {
         let nodes = vec![Node { feature: 0, threshold: 0.1 + 0.2, missing_left: true, left: -1, right: -2 }];
         let ensemble = Ensemble {
             link: Link::Mean,
+            arithmetic: Arithmetic::default(),
             features: n,
             horizons: 1,
             base: vec![0.0],
@@ -354,7 +371,7 @@ mod tests {
         let plain = Model { calibration: vec![], drift: None, metrics: serde_json::Value::Null, self_test: vec![], ..model() };
         let mut text = String::from_utf8(plain.to_bytes().unwrap()).unwrap();
         for (new, old) in
-            [(r#""calibration":[],"#, ""), (r#""drift":null,"#, ""), (r#","metrics":null"#, ""), (r#""version":2"#, r#""version":1"#)]
+            [(r#""calibration":[],"#, ""), (r#""residuals":[],"#, ""), (r#""drift":null,"#, ""), (r#","metrics":null"#, ""), (r#""version":2"#, r#""version":1"#)]
         {
             assert!(text.contains(new), "{new} is not in {text}");
             text = text.replace(new, old);

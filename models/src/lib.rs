@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod artifact;
+pub mod audit;
 pub mod calibration;
 pub mod call;
 pub mod cost;

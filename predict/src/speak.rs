@@ -10,7 +10,7 @@ use homeward_models::topic::Topics;
 use serde::Serialize;
 
 use crate::champion::InService;
-use crate::fleet::Device;
+use crate::device::Device;
 
 /// Reasons given with a call at most.
 const REASONS: usize = 5;
@@ -30,11 +30,10 @@ impl<'a> Speaker<'a> {
         standing: &Standing,
         state: State,
         action: Action,
+        cost: ExpectedCost,
         reasons: &[CallReason<'_>],
     ) -> Option<Outgoing> {
         let model = &self.service.model;
-        let risk = device.risks.last().copied().unwrap_or_default();
-        let c = &model.costs;
         let call = Call {
             alert_id: &standing.alert_id,
             revision: standing.revision,
@@ -48,7 +47,7 @@ impl<'a> Speaker<'a> {
             threshold: model.threshold,
             model: self.model(),
             reasons: reasons.to_vec(),
-            cost: ExpectedCost { come_home: c.trip + risk * c.repair + (1.0 - risk) * c.inspect, fly_on: risk * c.failure },
+            cost,
         };
         let mut out = json(self.topics.call_to(&device.id), &call)?;
         out.message_expiry_s = u32::try_from(self.rules.expiry / 1000).ok();
@@ -63,7 +62,7 @@ impl<'a> Speaker<'a> {
             ts: device.ts,
             risks: self.risks(device),
             alert: alert.map(|s| HealthAlert::of(s, s.expires_at(&self.rules), device.expired)),
-            advice: if alert.is_some() { Advice::Return } else { Advice::Fly },
+            advice: if alert.is_some() { device.advice } else { Advice::Fly },
             model: self.model(),
         };
         let mut out = json(self.topics.health.of(device.id.as_str()), &health)?;
@@ -72,8 +71,14 @@ impl<'a> Speaker<'a> {
     }
 
     /// Word to the operators.
-    pub(crate) fn operators(&self, note: &'static str, device: &DeviceId, alert_id: &str, detail: String) -> Option<Outgoing> {
-        json(self.topics.operators.clone(), &OperatorNote { note, device: device.as_str(), alert_id, detail })
+    pub(crate) fn operators(
+        &self,
+        note: &'static str,
+        device: Option<&DeviceId>,
+        alert_id: Option<&str>,
+        detail: String,
+    ) -> Option<Outgoing> {
+        json(self.topics.operators.clone(), &OperatorNote { note, device: device.map(DeviceId::as_str), alert_id, detail })
     }
 
     /// What speaks for a failure in the last horizon's own stretch, largest first; what speaks against it is no reason for a call.

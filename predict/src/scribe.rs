@@ -10,13 +10,13 @@ use crate::{Settings, Stats};
 
 /// Where a reading or event stands among all that came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct At {
+pub(crate) struct At {
     /// Position of its message in the inbox.
-    pub seq: u64,
+    pub(crate) seq: u64,
     /// Element of the message's array.
-    pub idx: u32,
+    pub(crate) idx: u32,
     /// When it arrived, milliseconds since 1970 UTC.
-    pub received_at: i64,
+    pub(crate) received_at: i64,
 }
 
 /// Rows by partition, since the last time they were taken.

@@ -261,6 +261,12 @@ impl<O: Outbox> Scorer<O> {
         let mut chunk: Vec<Message> = Vec::with_capacity(CHUNK);
         let mut expire = tokio::time::interval(EXPIRE_EVERY);
         loop {
+            chunk.clear();
+            let read = tokio::select! {
+                biased;
+                _ = expire.tick() => { self.state.expire(now_ms(), &mut self.out); self.state.show_drift(); Ok(()) }
+                read = inbox.read(READER, next, CHUNK, &mut chunk) => read,
+            };
             let may_change = self.state.service.is_none() || next >= known_to;
             if may_change && service.has_changed().unwrap_or(false) {
                 let fresh = service.borrow_and_update().clone();
@@ -268,12 +274,6 @@ impl<O: Outbox> Scorer<O> {
                     return Ok(());
                 }
             }
-            chunk.clear();
-            let read = tokio::select! {
-                biased;
-                _ = expire.tick() => { self.state.expire(now_ms(), &mut self.out); self.state.show_drift(); Ok(()) }
-                read = inbox.read(READER, next, CHUNK, &mut chunk) => read,
-            };
             let read_at = Instant::now();
             next = chunk.last().map_or(next, |m| m.position + 1);
             chunk.iter().for_each(|message| self.handle(message));

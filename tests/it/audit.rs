@@ -197,10 +197,17 @@ fn the_archive_gives_the_bits_that_were_given_live_and_a_changed_one_is_found() 
     let found = site.json(&["audit", "--strict"]);
     let count = |name: &str| found[name].as_u64().unwrap();
     assert_eq!((&found["differing"], &found["other_input"]), (&serde_json::json!([]), &serde_json::json!([])));
+    said("a simulated fleet", &found);
     assert!(count("scored") > 10_000 && count("compared") * 1_000 >= count("scored") * 999, "{found}");
     assert_disorder(&site);
     assert_alerts(&site, &clients, &mut witness);
     changed_bits(&site);
+}
+
+/// Tells people how much was compared.
+#[allow(clippy::print_stderr)]
+fn said(name: &str, found: &Value) {
+    eprintln!("{name}: {} of {} scored rows compared, {} not archived yet", found["compared"], found["scored"], found["not_archived"]);
 }
 
 fn lines(site: &Site, file: &str) -> usize {
@@ -331,6 +338,7 @@ fn public(name: &str, config: &str, file: &str, format: &str) {
     assert_eq!(predict.terminate().code, Some(0));
     let found = site.json(&["audit", "--strict"]);
     assert_eq!((&found["differing"], &found["other_input"]), (&serde_json::json!([]), &serde_json::json!([])));
+    said(name, &found);
     let (scored, compared) = (found["scored"].as_u64().unwrap(), found["compared"].as_u64().unwrap());
     assert!(scored as usize > sent / 2 && compared * 1_000 >= scored * 999, "{found}");
 }

@@ -5,12 +5,11 @@
 
 use super::accept::{Acceptance, Counts};
 use super::commission::Stretch;
-use super::panes::{PANES, pane};
+use super::panes::FINISHED;
 use super::spec::FeatureSpec;
 use super::state::DeviceState;
-use super::times::Times;
+use super::times::{Odd, Times};
 use super::wear::{Part, Ring, believable};
-use super::windows::Class;
 
 /// First bytes of a state.
 const MAGIC: [u8; 4] = *b"HwSt";
@@ -19,8 +18,6 @@ pub const STATE_VERSION: u16 = 1;
 /// Magic, version, print.
 const HEAD: usize = 4 + 2 + 8;
 const CHECKSUM: usize = 8;
-/// Panes that are saved: all but the merged one.
-const SAVED: usize = PANES as usize;
 
 /// Why bytes are no state under a specification.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -157,67 +154,63 @@ impl DeviceState {
         let windows = &self.windows;
         out.f64s(&windows.last);
         out.f64s(&windows.ewm);
-        out.u64(windows.classes.len() as u64);
-        windows.class_of.iter().for_each(|class| out.0.extend_from_slice(&class.to_le_bytes()));
-        for class in &windows.classes {
-            out.u64(class.newest as u64);
-        }
-        for (window, slot) in self.slots() {
-            let held = self.holds(window, slot);
-            out.0.push(u8::from(held));
-            if held {
-                let times = windows.classes.iter().map(|class| class.slot(window, slot));
-                times.for_each(|t| out.f64s(&[t.n, t.mean, t.squares]));
-                out.f64s(windows.pane(window, slot));
+        windows.newest.iter().for_each(|ts| out.u64(*ts as u64));
+        for (window, times) in windows.times.iter().enumerate() {
+            for slot in 0..FINISHED {
+                let held = times.all[slot].n != 0.0;
+                out.0.push(u8::from(held));
+                if held {
+                    out.times(times.all[slot]);
+                    out.f64s(windows.pane(window, slot));
+                }
+            }
+            let odd = || times.odd.iter().filter(|odd| (odd.at.0 as usize) < FINISHED);
+            out.u64(odd().count() as u64);
+            for Odd { at, times } in odd() {
+                out.u64(u64::from(at.0) << 32 | u64::from(at.1));
+                out.times(*times);
             }
         }
     }
 
     fn read_windows(&mut self, spec: &FeatureSpec, input: &mut Reader<'_>) -> Result<(), BadState> {
-        let lengths = &spec.fleet().windows;
-        let channels = self.windows.class_of.len();
-        input.f64s(&mut self.windows.last)?;
-        input.f64s(&mut self.windows.ewm)?;
-        let classes = input.u64()? as usize;
-        if classes == 0 || classes > channels {
-            return Err(BadState::Impossible("number of classes"));
-        }
-        for class in &mut self.windows.class_of {
-            *class = u32::from_le_bytes(input.take()?);
-        }
-        if self.windows.class_of.iter().any(|class| *class as usize >= classes) {
-            return Err(BadState::Impossible("class"));
-        }
-        self.windows.classes = vec![Class::new(lengths.len()); classes];
-        for class in &mut self.windows.classes {
-            class.newest = input.u64()? as i64;
-            if !believable(class.newest) {
-                return Err(BadState::Impossible("time"));
+        let channels = spec.channels().len();
+        let newest = self.newest();
+        let windows = &mut self.windows;
+        input.f64s(&mut windows.last)?;
+        input.f64s(&mut windows.ewm)?;
+        for ts in &mut windows.newest {
+            *ts = input.time()?.unwrap_or(i64::MIN);
+            if newest.is_none_or(|newest| *ts > newest) && *ts != i64::MIN {
+                return Err(BadState::Impossible("time of a newest value"));
             }
         }
-        for (window, slot) in self.slots() {
-            if !input.flag()? {
-                continue;
+        for window in 0..windows.times.len() {
+            for slot in 0..FINISHED {
+                if input.flag()? {
+                    windows.times[window].all[slot] = input.times()?;
+                    input.f64s(windows.pane_mut(window, slot))?;
+                }
             }
-            for class in &mut self.windows.classes {
-                let mut t = [0.0; 3];
-                input.f64s(&mut t)?;
-                *class.slot_mut(window, slot) = Times { n: t[0], mean: t[1], squares: t[2] };
+            let odd = input.u64()? as usize;
+            if odd > FINISHED * channels {
+                return Err(BadState::Impossible("number of odd channels"));
             }
-            input.f64s(self.windows.pane_mut(window, slot))?;
+            for _ in 0..odd {
+                let at = input.u64()?;
+                let at = ((at >> 32) as u32, at as u32);
+                let rises = windows.times[window].odd.last().is_none_or(|before| before.at < at);
+                if !rises || at.0 as usize >= FINISHED || at.1 as usize >= channels {
+                    return Err(BadState::Impossible("odd channel"));
+                }
+                let times = input.times()?;
+                windows.times[window].odd.push(Odd { at, times });
+            }
         }
-        self.windows.current = self.newest().map(|ts| lengths.iter().map(|length| pane(ts, *length)).collect());
-        self.windows.renew_all(lengths);
+        if let Some(newest) = newest {
+            self.windows.resume(&spec.fleet().windows, newest);
+        }
         Ok(())
-    }
-
-    fn slots(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let windows = self.windows.windows();
-        (0..windows).flat_map(|window| (0..SAVED).map(move |slot| (window, slot)))
-    }
-
-    fn holds(&self, window: usize, slot: usize) -> bool {
-        self.windows.classes.iter().any(|class| class.slot(window, slot).n != 0.0)
     }
 }
 
@@ -231,6 +224,10 @@ impl Writer {
     /// A time or a span in milliseconds; `i64::MIN` for none.
     fn time(&mut self, value: Option<i64>) {
         self.u64(value.unwrap_or(i64::MIN) as u64);
+    }
+
+    fn times(&mut self, Times { n, mean, squares }: Times) {
+        self.f64s(&[n, mean, squares]);
     }
 
     fn f64s(&mut self, values: &[f64]) {
@@ -265,6 +262,13 @@ impl Reader<'_> {
             ms if believable(ms) => Ok(Some(ms)),
             _ => Err(BadState::Impossible("time")),
         }
+    }
+
+    fn times(&mut self) -> Result<Times, BadState> {
+        let mut values = [0.0; 3];
+        self.f64s(&mut values)?;
+        let [n, mean, squares] = values;
+        if n >= 0.0 && n < 9e15 && n.fract() == 0.0 { Ok(Times { n, mean, squares }) } else { Err(BadState::Impossible("count")) }
     }
 
     fn f64s(&mut self, values: &mut [f64]) -> Result<(), BadState> {

@@ -144,8 +144,8 @@ impl DeviceState {
     fn newest_values(&self, columns: &mut Columns<'_, '_>) {
         let spec = columns.spec;
         let (last, delta, ewm) = (columns.channels(Family::Last), columns.channels(Family::Delta), columns.channels(Family::Ewm));
-        let known = self.windows.known(&spec.fleet().windows);
-        let or_missing = |c: usize, value: f64| if known(c) { finite(value) } else { f64::NAN };
+        let memory = self.windows.memory(&spec.fleet().windows);
+        let or_missing = |c: usize, value: f64| if self.windows.newest[c] >= memory { finite(value) } else { f64::NAN };
         let values = self.windows.last.iter().enumerate();
         write(last, values.clone().map(|(c, x)| or_missing(c, *x)));
         write(delta, values.map(|(c, x)| or_missing(c, self.commissioning.less_normal(spec, c, *x))));

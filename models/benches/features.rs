@@ -53,7 +53,7 @@ impl Flying {
             self.device = 0;
             self.ts += self.every_ms;
         }
-        self.reading = (self.reading + 7) % self.readings.len();
+        self.reading = (self.reading + 1) % self.readings.len();
         let state = &mut self.devices[self.device];
         state.reading(&self.spec, self.ts + (self.device % 64) as i64, &self.readings[self.reading]);
         state.features(&self.spec, &mut self.row);

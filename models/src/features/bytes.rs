@@ -1,11 +1,11 @@
 //! A state as bytes and back, bit for bit: magic, version, print of the specification, body, xxh3 of all before it. Little endian.
 //!
-//! Panes that hold nothing are left out, and what follows from the rest (merged panes, pane numbers) is computed again. Bytes
+//! Panes that hold nothing are left out, and so are pane numbers, which follow from the newest reading. Bytes
 //! of another version or specification are refused by name, damaged ones by their checksum, impossible ones by their place.
 
 use super::accept::{Acceptance, Counts};
 use super::commission::Stretch;
-use super::panes::FINISHED;
+use super::panes::SLOTS;
 use super::spec::FeatureSpec;
 use super::state::DeviceState;
 use super::times::{Odd, Times};
@@ -156,19 +156,18 @@ impl DeviceState {
         out.f64s(&windows.ewm);
         windows.newest.iter().for_each(|ts| out.u64(*ts as u64));
         for (window, times) in windows.times.iter().enumerate() {
-            for slot in 0..FINISHED {
+            for slot in 0..SLOTS {
                 let held = times.all[slot].n != 0.0;
                 out.0.push(u8::from(held));
                 if held {
                     out.times(times.all[slot]);
+                    out.u64(times.odd(slot).len() as u64);
+                    for Odd { channel, times } in times.odd(slot) {
+                        out.u64(u64::from(*channel));
+                        out.times(*times);
+                    }
                     out.f64s(windows.pane(window, slot));
                 }
-            }
-            let odd = || times.odd.iter().filter(|odd| (odd.at.0 as usize) < FINISHED);
-            out.u64(odd().count() as u64);
-            for Odd { at, times } in odd() {
-                out.u64(u64::from(at.0) << 32 | u64::from(at.1));
-                out.times(*times);
             }
         }
     }
@@ -186,25 +185,13 @@ impl DeviceState {
             }
         }
         for window in 0..windows.times.len() {
-            for slot in 0..FINISHED {
+            for slot in 0..SLOTS {
                 if input.flag()? {
-                    windows.times[window].all[slot] = input.times()?;
+                    let all = input.times()?;
+                    let odd = input.odd(channels)?;
+                    windows.times[window].set(slot, all, &odd);
                     input.f64s(windows.pane_mut(window, slot))?;
                 }
-            }
-            let odd = input.u64()? as usize;
-            if odd > FINISHED * channels {
-                return Err(BadState::Impossible("number of odd channels"));
-            }
-            for _ in 0..odd {
-                let at = input.u64()?;
-                let at = ((at >> 32) as u32, at as u32);
-                let rises = windows.times[window].odd.last().is_none_or(|before| before.at < at);
-                if !rises || at.0 as usize >= FINISHED || at.1 as usize >= channels {
-                    return Err(BadState::Impossible("odd channel"));
-                }
-                let times = input.times()?;
-                windows.times[window].odd.push(Odd { at, times });
             }
         }
         if let Some(newest) = newest {
@@ -269,6 +256,19 @@ impl Reader<'_> {
         self.f64s(&mut values)?;
         let [n, mean, squares] = values;
         if n >= 0.0 && n < 9e15 && n.fract() == 0.0 { Ok(Times { n, mean, squares }) } else { Err(BadState::Impossible("count")) }
+    }
+
+    /// Channels with times of their own, ascending.
+    fn odd(&mut self, channels: usize) -> Result<Vec<Odd>, BadState> {
+        let mut all: Vec<Odd> = Vec::new();
+        for _ in 0..self.u64()? {
+            let channel = self.u64()?;
+            let rises = all.last().is_none_or(|before| u64::from(before.channel) < channel);
+            let channel =
+                u32::try_from(channel).ok().filter(|c| rises && (*c as usize) < channels).ok_or(BadState::Impossible("odd channel"))?;
+            all.push(Odd { channel, times: self.times()? });
+        }
+        Ok(all)
     }
 
     fn f64s(&mut self, values: &mut [f64]) -> Result<(), BadState> {

@@ -10,10 +10,15 @@ use super::times::{BLOCK, Joins, Steps};
 
 /// Panes of a window: the current one and the five before it.
 pub(super) const PANES: i64 = 6;
-/// Where panes are kept: six in turn, then the merged five finished ones.
-pub(super) const SLOTS: usize = PANES as usize + 1;
+/// Where panes are kept: the merged five finished ones, the current one, then the newest four finished ones in turn. The fifth is in the
+/// merged ones and is not needed alone: when the next pane finishes, it leaves.
+pub(super) const SLOTS: usize = 2 + KEPT as usize;
 /// The slot of the merged five finished panes.
-pub(super) const FINISHED: usize = PANES as usize;
+pub(super) const MERGED: usize = 0;
+/// The slot of the current pane.
+pub(super) const CURRENT: usize = 1;
+/// Finished panes that are kept alone.
+pub(super) const KEPT: i64 = PANES - 2;
 /// Values a channel in a pane.
 pub(super) const FIELDS: usize = 5;
 /// What an empty pane holds of a channel.
@@ -30,9 +35,9 @@ pub(super) fn start(pane: i64, length_ms: i64) -> i64 {
     (pane * length_ms).div_euclid(PANES)
 }
 
-/// Where a pane is kept.
+/// The slot of a finished pane.
 pub(super) fn slot(pane: i64) -> usize {
-    pane.rem_euclid(PANES) as usize
+    2 + pane.rem_euclid(KEPT) as usize
 }
 
 /// Empties a pane of `channels` channels.
@@ -114,21 +119,20 @@ pub(super) fn merge(a: &mut [f64], b: &[f64], n: usize, channels: Range<usize>, 
 
 /// Mean, standard deviation, min, max and slope of a block of channels over the finished panes `a` and the current pane `b` together.
 #[inline]
-pub(super) fn statistics(a: &[f64], b: &[f64], n: usize, channels: Range<usize>, joins: &Joins) -> [[f64; BLOCK]; FIELDS] {
+pub(super) fn statistics(a: &[f64], b: &[f64], n: usize, channels: Range<usize>, joins: &Joins, out: &mut [[f64; BLOCK]; FIELDS]) {
     let len = channels.len().min(BLOCK);
     let (a, b) = (fields(a, n, &channels).map(|field| &field[..len]), fields(b, n, &channels).map(|field| &field[..len]));
-    let mut out = [[0.0; BLOCK]; FIELDS];
+    let [means, stds, mins, maxs, slopes] = out;
     for c in 0..len {
         let (earlier, later) = ([a[0][c], a[1][c], a[2][c], a[3][c], a[4][c]], [b[0][c], b[1][c], b[2][c], b[3][c], b[4][c]]);
         let [mean, tx, xx, min, max] = joined(earlier, later, joins, c);
         // Without a value the smallest is infinite and 1/n, too; 0 times infinity is NaN: all five end as missing.
-        out[0][c] = finite(min + mean);
-        out[1][c] = finite((xx * joins.per_n[c]).sqrt());
-        out[2][c] = finite(min);
-        out[3][c] = finite(max);
-        out[4][c] = finite(tx * joins.per_second[c]);
+        means[c] = finite(min + mean);
+        stds[c] = finite((xx * joins.per_n[c]).sqrt());
+        mins[c] = finite(min);
+        maxs[c] = finite(max);
+        slopes[c] = finite(tx * joins.per_second[c]);
     }
-    out
 }
 
 /// Overflow and division by zero count as missing: no infinity enters a window or leaves one, and there is one NaN.

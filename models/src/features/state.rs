@@ -78,6 +78,7 @@ impl DeviceState {
             Verdict::ClockStep => self.restart(spec, ts),
             Verdict::Accepted => self.gap = before.map(|before| ts - before),
         }
+        self.windows.touch();
         self.chain = chain::reading(self.chain, ts, measured);
         let all = spec.fleet().channels.len();
         if all <= FEW {

@@ -44,20 +44,30 @@ pub(super) struct Joins {
 }
 
 impl Joins {
-    fn all(times: Times, join: Join) -> Self {
+    pub(super) fn new() -> Self {
+        let zeros = [0.0; BLOCK];
+        Self { share: zeros, weight: zeros, skew: zeros, per_n: zeros, per_second: zeros }
+    }
+
+    #[inline]
+    fn fill(&mut self, len: usize, times: Times, join: Join) {
+        self.share[..len].fill(join.share);
+        self.weight[..len].fill(join.weight);
+        self.skew[..len].fill(join.skew);
         let (per_n, per_second) = times.divisors();
-        Self {
-            share: [join.share; BLOCK],
-            weight: [join.weight; BLOCK],
-            skew: [join.skew; BLOCK],
-            per_n: [per_n; BLOCK],
-            per_second: [per_second; BLOCK],
-        }
+        self.per_n[..len].fill(per_n);
+        self.per_second[..len].fill(per_second);
     }
 
     fn set(&mut self, i: usize, times: Times, join: Join) {
         (self.share[i], self.weight[i], self.skew[i]) = (join.share, join.weight, join.skew);
         (self.per_n[i], self.per_second[i]) = times.divisors();
+    }
+}
+
+impl Steps {
+    pub(super) fn new() -> Self {
+        Self { dt: [0.0; BLOCK], share: [0.0; BLOCK] }
     }
 }
 
@@ -100,115 +110,144 @@ impl Times {
 /// The times of one channel in one pane, where they are not those of all.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Odd {
-    /// Slot of the pane, channel: entries are sorted by both.
-    pub(super) at: (u32, u32),
+    pub(super) channel: u32,
     pub(super) times: Times,
 }
 
 /// The times of one window: of all readings with a value by slot of the pane, and of the channels that differ.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct WindowTimes {
     pub(super) all: [Times; SLOTS],
-    pub(super) odd: Vec<Odd>,
+    /// By slot, ascending by channel.
+    odd: Vec<Odd>,
+    /// Where each slot's begin in `odd`, and the end.
+    starts: [u32; SLOTS + 1],
 }
 
 impl WindowTimes {
     pub(super) fn new() -> Self {
-        Self { all: [Times::NONE; SLOTS], odd: Vec::new() }
+        Self { all: [Times::NONE; SLOTS], odd: Vec::new(), starts: [0; SLOTS + 1] }
     }
 
-    /// Forgets a pane.
-    pub(super) fn clear(&mut self, slot: usize) {
-        self.all[slot] = Times::NONE;
-        let range = self.range(slot, 0..u32::MAX as usize);
-        if !range.is_empty() {
-            self.odd.drain(range);
-        }
+    /// The odd channels of a pane.
+    #[inline]
+    pub(super) fn odd(&self, slot: usize) -> &[Odd] {
+        &self.odd[self.starts[slot] as usize..self.starts[slot + 1] as usize]
     }
 
-    /// Where the odd channels of a pane stand.
-    fn range(&self, slot: usize, channels: Range<usize>) -> Range<usize> {
-        if self.odd.is_empty() {
-            return 0..0;
+    /// Those of them among a block of channels.
+    #[inline]
+    fn odd_of(&self, slot: usize, channels: &Range<usize>) -> Range<usize> {
+        let (start, all) = (self.starts[slot] as usize, self.odd(slot));
+        if all.is_empty() {
+            return start..start;
         }
-        let before = |channel: usize| self.odd.partition_point(|odd| odd.at < (slot as u32, channel as u32));
+        let before = |channel: usize| start + all.partition_point(|odd| (odd.channel as usize) < channel);
         before(channels.start)..before(channels.end)
+    }
+
+    /// Replaces the times of a pane.
+    pub(super) fn set(&mut self, slot: usize, all: Times, odd: &[Odd]) {
+        self.all[slot] = all;
+        let range = self.starts[slot] as usize..self.starts[slot + 1] as usize;
+        if range.is_empty() && odd.is_empty() {
+            return;
+        }
+        let (less, more) = (range.len() as u32, odd.len() as u32);
+        self.make_room(odd.len().saturating_sub(range.len()));
+        self.odd.splice(range, odd.iter().copied());
+        self.starts[slot + 1..].iter_mut().for_each(|start| *start = *start + more - less);
+    }
+
+    /// Room for a few more: doubling would cost each device memory that it never uses.
+    fn make_room(&mut self, more: usize) {
+        if self.odd.len() + more > self.odd.capacity() {
+            self.odd.reserve_exact(more.next_multiple_of(4));
+        }
     }
 
     /// Gives the channels that this reading lacks times of their own, before it is added.
     pub(super) fn part(&mut self, slot: usize, values: &[f64]) {
-        for channel in values.iter().enumerate().filter(|(_, x)| x.is_nan()).map(|(c, _)| c) {
-            let at = (slot as u32, channel as u32);
-            if let Err(place) = self.odd.binary_search_by_key(&at, |odd| odd.at) {
-                // Few: doubling would cost each device memory that it never uses.
-                self.odd.reserve_exact(usize::from(self.odd.len() == self.odd.capacity()) * 4);
-                self.odd.insert(place, Odd { at, times: self.all[slot] });
+        for channel in values.iter().enumerate().filter(|(_, x)| x.is_nan()).map(|(c, _)| c as u32) {
+            if let Err(place) = self.odd(slot).binary_search_by_key(&channel, |odd| odd.channel) {
+                self.make_room(1);
+                self.odd.insert(self.starts[slot] as usize + place, Odd { channel, times: self.all[slot] });
+                self.starts[slot + 1..].iter_mut().for_each(|start| *start += 1);
             }
         }
     }
 
     /// Adds a reading at `t` to the times of all; t less their mean before it, and 1/n.
+    #[inline]
     pub(super) fn add(&mut self, slot: usize, t: f64) -> (f64, f64) {
         self.all[slot].add(t)
     }
 
     /// Adds the reading to the odd channels that it has among a block's, `first` the block's first; the steps of all channels of the block.
     #[inline]
-    pub(super) fn steps(&mut self, slot: usize, t: f64, all: (f64, f64), first: usize, values: &[f64]) -> Steps {
-        let mut steps = Steps { dt: [all.0; BLOCK], share: [all.1; BLOCK] };
-        let range = self.range(slot, first..first + values.len());
+    pub(super) fn steps(&mut self, slot: usize, t: f64, all: (f64, f64), first: usize, values: &[f64], steps: &mut Steps) {
+        steps.dt[..values.len()].fill(all.0);
+        steps.share[..values.len()].fill(all.1);
+        let range = self.odd_of(slot, &(first..first + values.len()));
         for odd in &mut self.odd[range] {
-            let i = odd.at.1 as usize - first;
+            let i = odd.channel as usize - first;
             if !values[i].is_nan() {
                 (steps.dt[i], steps.share[i]) = odd.times.add(t);
             }
         }
-        steps
     }
 
     /// How to join pane `b` to the earlier `a` (`offset` ms before it), for a block of channels.
     #[inline]
-    pub(super) fn joins(&self, a: usize, b: usize, offset: f64, channels: Range<usize>) -> Joins {
+    pub(super) fn joins(&self, a: usize, b: usize, offset: f64, channels: Range<usize>, joins: &mut Joins) {
         let (times, join) = self.all[a].joined(&self.all[b], offset);
-        let mut joins = Joins::all(times, join);
-        self.each_odd(a, b, channels.clone(), |channel, earlier, later| {
+        joins.fill(channels.len(), times, join);
+        let (of_a, of_b) = (&self.odd[self.odd_of(a, &channels)], &self.odd[self.odd_of(b, &channels)]);
+        self.each_odd((a, of_a), (b, of_b), |channel, earlier, later| {
             let (times, join) = earlier.joined(later, offset);
-            joins.set(channel - channels.start, times, join);
+            joins.set(channel as usize - channels.start, times, join);
         });
-        joins
     }
 
     /// Makes pane `a` the times of both panes together.
     pub(super) fn join(&mut self, a: usize, b: usize, offset: f64) {
         let mut odd = Vec::new();
-        self.each_odd(a, b, 0..u32::MAX as usize, |channel, earlier, later| {
-            odd.push(Odd { at: (a as u32, channel as u32), times: earlier.joined(later, offset).0 });
+        self.each_odd((a, self.odd(a)), (b, self.odd(b)), |channel, earlier, later| {
+            odd.push(Odd { channel, times: earlier.joined(later, offset).0 });
         });
         let all = self.all[a].joined(&self.all[b], offset).0;
-        self.clear(a);
-        self.all[a] = all;
-        if odd.is_empty() {
-            return;
-        }
-        self.odd.reserve_exact(odd.len());
-        let place = self.range(a, 0..0).start;
-        self.odd.splice(place..place, odd);
+        self.set(a, all, &odd);
     }
 
     /// Hands out each channel that is odd in `a` or in `b`, ascending, with its times in both.
     #[inline]
-    fn each_odd(&self, a: usize, b: usize, channels: Range<usize>, mut each: impl FnMut(usize, &Times, &Times)) {
-        let mut of_a = self.odd[self.range(a, channels.clone())].iter().peekable();
-        let mut of_b = self.odd[self.range(b, channels)].iter().peekable();
+    fn each_odd(&self, a: (usize, &[Odd]), b: (usize, &[Odd]), mut each: impl FnMut(u32, &Times, &Times)) {
+        let (mut of_a, mut of_b) = (a.1, b.1);
         loop {
-            let channel = match (of_a.peek(), of_b.peek()) {
-                (None, None) => return,
-                (Some(x), None) | (None, Some(x)) => x.at.1,
-                (Some(x), Some(y)) => x.at.1.min(y.at.1),
+            let channel = match (of_a, of_b) {
+                ([], []) => return,
+                ([x, ..], []) | ([], [x, ..]) => x.channel,
+                ([x, ..], [y, ..]) => x.channel.min(y.channel),
             };
-            let earlier = of_a.next_if(|odd| odd.at.1 == channel).map_or(&self.all[a], |odd| &odd.times);
-            let later = of_b.next_if(|odd| odd.at.1 == channel).map_or(&self.all[b], |odd| &odd.times);
-            each(channel as usize, earlier, later);
+            let earlier = next(&mut of_a, channel).unwrap_or(&self.all[a.0]);
+            let later = next(&mut of_b, channel).unwrap_or(&self.all[b.0]);
+            each(channel, earlier, later);
         }
     }
+
+    /// Bytes on the heap.
+    pub(super) fn heap(&self) -> usize {
+        self.odd.capacity() * size_of::<Odd>()
+    }
+}
+
+/// Takes the first of `odd` if it is `channel`'s.
+#[inline]
+fn next<'o>(odd: &mut &'o [Odd], channel: u32) -> Option<&'o Times> {
+    let (first, rest) = odd.split_first()?;
+    if first.channel != channel {
+        return None;
+    }
+    *odd = rest;
+    Some(&first.times)
 }

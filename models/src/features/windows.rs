@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use super::panes::{self, FIELDS, FINISHED, PANES, SLOTS, pane, slot, start};
-use super::times::{BLOCK, Odd, WindowTimes};
+use super::panes::{self, CURRENT, FIELDS, KEPT, MERGED, PANES, SLOTS, pane, slot, start};
+use super::times::{BLOCK, Joins, Steps, Times, WindowTimes};
 
 /// The windows of one device, and each channel's newest value and weighted mean, which the longest window's memory bounds.
 #[derive(Debug, Clone)]
@@ -12,8 +12,9 @@ pub(super) struct Windows {
     channels: usize,
     /// Number of each window's current pane; empty before the first reading.
     pub(super) current: Vec<i64>,
-    /// Of each window, each slot, each field: one value a channel.
-    pub(super) panes: Vec<f64>,
+    /// One value a channel of each field of each pane: first the merged and the current panes of all windows, which every reading touches, then
+    /// the finished ones of all windows.
+    panes: Vec<f64>,
     pub(super) times: Vec<WindowTimes>,
     pub(super) last: Vec<f64>,
     pub(super) ewm: Vec<f64>,
@@ -63,8 +64,8 @@ impl Windows {
 
     fn place(&self, window: usize, slot: usize) -> Range<usize> {
         let size = FIELDS * self.channels;
-        let at = (window * SLOTS + slot) * size;
-        at..at + size
+        let at = if slot <= CURRENT { window * 2 + slot } else { self.times.len() * 2 + window * (SLOTS - 2) + slot - 2 };
+        at * size..(at + 1) * size
     }
 
     /// One pane of one window.
@@ -75,11 +76,6 @@ impl Windows {
     pub(super) fn pane_mut(&mut self, window: usize, slot: usize) -> &mut [f64] {
         let place = self.place(window, slot);
         &mut self.panes[place]
-    }
-
-    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let channels = self.channels;
-        (0..channels).step_by(BLOCK).map(move |from| from..channels.min(from + BLOCK))
     }
 
     /// Moves on to the panes of `ts`.
@@ -94,46 +90,66 @@ impl Windows {
             if to.pane == from {
                 continue;
             }
-            for stale in (from + 1).max(to.pane - PANES + 1)..=to.pane {
-                self.clear(window, slot(stale));
+            self.renew(window, from, to);
+            self.finish(window, from);
+            for skipped in (from + 1).max(to.pane - KEPT)..to.pane {
+                self.clear(window, slot(skipped));
             }
-            self.renew(window, to);
         }
+    }
+
+    /// Keeps the current pane, number `pane`, as a finished one, and begins an empty one.
+    fn finish(&mut self, window: usize, pane: i64) {
+        let (from, to) = (self.place(window, CURRENT), self.place(window, slot(pane)));
+        self.panes.copy_within(from, to.start);
+        let times = &mut self.times[window];
+        let odd = times.odd(CURRENT).to_vec();
+        times.set(slot(pane), times.all[CURRENT], &odd);
+        self.clear(window, CURRENT);
     }
 
     fn clear(&mut self, window: usize, slot: usize) {
         let channels = self.channels;
         panes::clear(self.pane_mut(window, slot), channels);
-        self.times[window].clear(slot);
+        self.times[window].set(slot, Times::NONE, &[]);
     }
 
-    /// Merges the five finished panes of `window` anew, the oldest first.
-    fn renew(&mut self, window: usize, at: At) {
-        self.clear(window, FINISHED);
-        let merged = self.place(window, FINISHED).start;
-        for back in (1..PANES).rev() {
-            let from = slot(at.pane - back);
-            if self.times[window].all[from].n == 0.0 {
-                continue;
+    /// Merges the five panes before that of `to` anew, the oldest first; `from` is the number of the one that is current until now.
+    fn renew(&mut self, window: usize, from: i64, to: At) {
+        self.clear(window, MERGED);
+        for pane in (to.pane - (PANES - 1)).max(from - KEPT)..=from {
+            let slot = if pane == from { CURRENT } else { slot(pane) };
+            if self.times[window].all[slot].n > 0.0 {
+                self.merge(window, slot, to.since_oldest(to.pane - pane));
             }
-            let (pane, offset) = (self.place(window, from), at.since_oldest(back));
-            let (finished, rest) = self.panes.split_at_mut(merged);
-            let times = &mut self.times[window];
-            for first in (0..self.channels).step_by(BLOCK) {
-                let block = first..self.channels.min(first + BLOCK);
-                let joins = times.joins(FINISHED, from, offset, block.clone());
-                panes::merge(&mut rest[..FIELDS * self.channels], &finished[pane.clone()], self.channels, block, &joins);
-            }
-            times.join(FINISHED, from, offset);
         }
     }
 
-    /// After a restore at `ts`: computes what is not saved, the pane numbers and the merged panes.
+    /// Adds a pane, which begins `offset` ms after the oldest one, to the merged ones.
+    fn merge(&mut self, window: usize, slot: usize, offset: f64) {
+        let (merged, pane) = (self.place(window, MERGED), self.place(window, slot));
+        let (before, rest) = self.panes.split_at_mut(pane.start);
+        let times = &mut self.times[window];
+        let mut joins = Joins::new();
+        for first in (0..self.channels).step_by(BLOCK) {
+            let block = first..self.channels.min(first + BLOCK);
+            times.joins(MERGED, slot, offset, block.clone(), &mut joins);
+            panes::merge(&mut before[merged.clone()], &rest[..pane.len()], self.channels, block, &joins);
+        }
+        times.join(MERGED, slot, offset);
+    }
+
+    /// After a restore at `ts`: the pane numbers, which are not saved.
     pub(super) fn resume(&mut self, lengths: &[i64], ts: i64) {
         self.current = lengths.iter().map(|length| pane(ts, *length)).collect();
-        for (window, length) in lengths.iter().enumerate() {
-            self.renew(window, At { pane: self.current[window], length: *length });
-        }
+    }
+
+    /// Reads a value of every cache line that a reading needs. The loads do not wait for each other, and the reading need not wait
+    /// for each of them in turn: with many devices that is most of its time.
+    #[inline]
+    pub(super) fn touch(&self) {
+        let hot = &self.panes[..2 * FIELDS * self.channels * self.times.len()];
+        std::hint::black_box(hot.iter().step_by(8).fold(0, |all, x| all ^ x.to_bits()));
     }
 
     /// Adds a reading of time `ts` to the panes it turned to: one value a channel, NaN for none.
@@ -143,18 +159,20 @@ impl Windows {
             return;
         }
         self.weigh(lengths, ts, values);
+        let mut steps = Steps::new();
         for (window, length) in lengths.iter().enumerate() {
-            let pane = self.current[window];
-            let (slot, t) = (slot(pane), (ts - start(pane, *length)) as f64);
-            let place = self.place(window, slot);
-            let times = &mut self.times[window];
+            let t = (ts - start(self.current[window], *length)) as f64;
+            let place = self.place(window, CURRENT);
+            let (times, pane) = (&mut self.times[window], &mut self.panes[place]);
             if missing > 0 {
-                times.part(slot, values);
+                times.part(CURRENT, values);
             }
-            let all = times.add(slot, t);
-            for block in self.blocks() {
-                let steps = self.times[window].steps(slot, t, all, block.start, &values[block.clone()]);
-                panes::add(&mut self.panes[place.clone()], self.channels, block.clone(), &values[block], &steps);
+            let all = times.add(CURRENT, t);
+            for first in (0..self.channels).step_by(BLOCK) {
+                let block = first..self.channels.min(first + BLOCK);
+                let values = &values[block.clone()];
+                times.steps(CURRENT, t, all, first, values, &mut steps);
+                panes::add(pane, self.channels, block, values, &steps);
             }
         }
     }
@@ -193,10 +211,12 @@ impl Windows {
     pub(super) fn statistics(&self, window: usize, length: i64, mut out: [Option<&mut [f64]>; FIELDS]) {
         let Some(pane) = self.current.get(window).copied() else { return };
         let offset = At { pane, length }.since_oldest(0);
-        let (a, b) = (self.pane(window, FINISHED), self.pane(window, slot(pane)));
-        for block in self.blocks() {
-            let joins = self.times[window].joins(FINISHED, slot(pane), offset, block.clone());
-            let statistics = panes::statistics(a, b, self.channels, block.clone(), &joins);
+        let (a, b) = (self.pane(window, MERGED), self.pane(window, CURRENT));
+        let (mut joins, mut statistics) = (Joins::new(), [[0.0; BLOCK]; FIELDS]);
+        for first in (0..self.channels).step_by(BLOCK) {
+            let block = first..self.channels.min(first + BLOCK);
+            self.times[window].joins(MERGED, CURRENT, offset, block.clone(), &mut joins);
+            panes::statistics(a, b, self.channels, block.clone(), &joins, &mut statistics);
             for (out, values) in out.iter_mut().zip(&statistics) {
                 if let Some(out) = out {
                     out[block.clone()].copy_from_slice(&values[..block.len()]);
@@ -208,7 +228,7 @@ impl Windows {
     /// Bytes on the heap.
     pub(super) fn heap(&self) -> usize {
         let values = self.panes.capacity() + self.last.capacity() + self.ewm.capacity() + self.newest.capacity() + self.current.capacity();
-        let odd = self.times.iter().map(|t| t.odd.capacity() * size_of::<Odd>()).sum::<usize>();
+        let odd = self.times.iter().map(WindowTimes::heap).sum::<usize>();
         values * 8 + self.times.capacity() * size_of::<WindowTimes>() + odd
     }
 }

@@ -50,16 +50,19 @@ pub(super) fn clear(pane: &mut [f64], channels: usize) {
 /// The five fields of some channels of a pane of `n` channels.
 #[inline(always)]
 fn fields<'a>(pane: &'a [f64], n: usize, channels: &Range<usize>) -> [&'a [f64]; FIELDS] {
-    std::array::from_fn(|field| &pane[field * n..][..n][channels.clone()])
+    let (from, to) = (channels.start, channels.end.min(channels.start + BLOCK));
+    let field = |f: usize| &pane[f * n + from..f * n + to];
+    [field(0), field(1), field(2), field(3), field(4)]
 }
 
 #[inline(always)]
 fn fields_mut<'a>(pane: &'a mut [f64], n: usize, channels: &Range<usize>) -> [&'a mut [f64]; FIELDS] {
+    let (from, to) = (channels.start, channels.end.min(channels.start + BLOCK));
     let (mean, rest) = pane.split_at_mut(n);
     let (tx, rest) = rest.split_at_mut(n);
     let (xx, rest) = rest.split_at_mut(n);
     let (min, max) = rest.split_at_mut(n);
-    [mean, tx, xx, min, max].map(|field| &mut field[channels.clone()])
+    [&mut mean[from..to], &mut tx[from..to], &mut xx[from..to], &mut min[from..to], &mut max[from..to]]
 }
 
 /// How far the smallest value moves from `old` to `new`; 0 for a pane that was empty.
@@ -110,7 +113,7 @@ pub(super) fn merge(a: &mut [f64], b: &[f64], n: usize, channels: Range<usize>, 
     let b = fields(b, n, &channels);
     let len = channels.len().min(BLOCK);
     let (mean, tx, xx, min, max) = (&mut mean[..len], &mut tx[..len], &mut xx[..len], &mut min[..len], &mut max[..len]);
-    let b = b.map(|field| &field[..len]);
+    let b = [&b[0][..len], &b[1][..len], &b[2][..len], &b[3][..len], &b[4][..len]];
     for c in 0..len {
         let later = [b[0][c], b[1][c], b[2][c], b[3][c], b[4][c]];
         [mean[c], tx[c], xx[c], min[c], max[c]] = joined([mean[c], tx[c], xx[c], min[c], max[c]], later, joins, c);
@@ -121,7 +124,9 @@ pub(super) fn merge(a: &mut [f64], b: &[f64], n: usize, channels: Range<usize>, 
 #[inline]
 pub(super) fn statistics(a: &[f64], b: &[f64], n: usize, channels: Range<usize>, joins: &Joins, out: &mut [[f64; BLOCK]; FIELDS]) {
     let len = channels.len().min(BLOCK);
-    let (a, b) = (fields(a, n, &channels).map(|field| &field[..len]), fields(b, n, &channels).map(|field| &field[..len]));
+    let (a, b) = (fields(a, n, &channels), fields(b, n, &channels));
+    let a = [&a[0][..len], &a[1][..len], &a[2][..len], &a[3][..len], &a[4][..len]];
+    let b = [&b[0][..len], &b[1][..len], &b[2][..len], &b[3][..len], &b[4][..len]];
     let [means, stds, mins, maxs, slopes] = out;
     for c in 0..len {
         let (earlier, later) = ([a[0][c], a[1][c], a[2][c], a[3][c], a[4][c]], [b[0][c], b[1][c], b[2][c], b[3][c], b[4][c]]);

@@ -6,7 +6,7 @@ use super::commission::Commissioning;
 use super::panes::finite;
 use super::spec::{FeatureSpec, Statistic};
 use super::wear::{Wear, component};
-use super::windows::Windows;
+use super::windows::{Room, Windows};
 use crate::fleet::Family;
 use crate::{Event, EventKind};
 
@@ -132,9 +132,10 @@ impl DeviceState {
         let Some(ts) = self.newest() else { return row.fill(f64::NAN) };
         let mut columns = Columns { spec, rest: row };
         self.newest_values(&mut columns);
+        let mut room = Room::new();
         for (window, length) in spec.fleet().windows.iter().enumerate() {
             let out = Statistic::ALL.map(|statistic| columns.channels(statistic.family()));
-            self.windows.statistics(window, *length, out);
+            self.windows.statistics(window, *length, out, &mut room);
         }
         columns.one(Family::Gap, self.gap.map_or(f64::NAN, |ms| ms as f64 / 1_000.0));
         columns.one(Family::Missing, self.missing);

@@ -235,6 +235,13 @@ impl WindowTimes {
         }
     }
 
+    /// Reads a value of each cache line that a reading needs; see [`super::windows::Windows::touch`].
+    #[inline]
+    pub(super) fn touch(&self, all: u64) -> u64 {
+        let hot = &self.odd[..self.starts[2] as usize];
+        hot.iter().step_by(2).fold(all ^ self.all[0].n.to_bits(), |all, odd| all ^ odd.times.n.to_bits())
+    }
+
     /// Bytes on the heap.
     pub(super) fn heap(&self) -> usize {
         self.odd.capacity() * size_of::<Odd>()

@@ -22,6 +22,15 @@ pub(super) struct Windows {
     pub(super) newest: Vec<i64>,
 }
 
+/// Room to compute a block of channels in.
+pub(super) struct Room(Joins, [[f64; BLOCK]; FIELDS]);
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self(Joins::new(), [[0.0; BLOCK]; FIELDS])
+    }
+}
+
 /// Where a window stands.
 #[derive(Debug, Clone, Copy)]
 struct At {
@@ -149,7 +158,10 @@ impl Windows {
     #[inline]
     pub(super) fn touch(&self) {
         let hot = &self.panes[..2 * FIELDS * self.channels * self.times.len()];
-        std::hint::black_box(hot.iter().step_by(8).fold(0, |all, x| all ^ x.to_bits()));
+        let line = |all: u64, x: &f64| all ^ x.to_bits();
+        let mut all = self.times.iter().fold(0, |all, times| times.touch(all));
+        all = [hot, &self.last, &self.ewm].into_iter().fold(all, |all, values| values.iter().step_by(8).fold(all, line));
+        std::hint::black_box(self.newest.iter().step_by(8).fold(all, |all, ts| all ^ *ts as u64));
     }
 
     /// Adds a reading of time `ts` to the panes it turned to: one value a channel, NaN for none.
@@ -208,16 +220,16 @@ impl Windows {
     }
 
     /// Writes the statistics of one window into those of `out` that are asked for, each one value a channel.
-    pub(super) fn statistics(&self, window: usize, length: i64, mut out: [Option<&mut [f64]>; FIELDS]) {
+    pub(super) fn statistics(&self, window: usize, length: i64, mut out: [Option<&mut [f64]>; FIELDS], room: &mut Room) {
         let Some(pane) = self.current.get(window).copied() else { return };
         let offset = At { pane, length }.since_oldest(0);
         let (a, b) = (self.pane(window, MERGED), self.pane(window, CURRENT));
-        let (mut joins, mut statistics) = (Joins::new(), [[0.0; BLOCK]; FIELDS]);
+        let Room(joins, statistics) = room;
         for first in (0..self.channels).step_by(BLOCK) {
             let block = first..self.channels.min(first + BLOCK);
-            self.times[window].joins(MERGED, CURRENT, offset, block.clone(), &mut joins);
-            panes::statistics(a, b, self.channels, block.clone(), &joins, &mut statistics);
-            for (out, values) in out.iter_mut().zip(&statistics) {
+            self.times[window].joins(MERGED, CURRENT, offset, block.clone(), joins);
+            panes::statistics(a, b, self.channels, block.clone(), joins, statistics);
+            for (out, values) in out.iter_mut().zip(statistics.iter()) {
                 if let Some(out) = out {
                     out[block.clone()].copy_from_slice(&values[..block.len()]);
                 }

@@ -5,12 +5,14 @@ pub mod explain;
 #[cfg(test)]
 #[allow(unreachable_pub, dead_code)]
 mod grown;
+mod scorer;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
 pub use explain::Explainer;
+pub use scorer::Scorer;
 
 /// Nodes between a root and its deepest leaf, at most.
 const DEEPEST: u32 = 1024;

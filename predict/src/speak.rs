@@ -1,6 +1,8 @@
 //! Putting calls, health and notes to operators into words: JSON payloads with their topics.
 
 use homeward_broker::Outgoing;
+use homeward_models::ensemble::Explainer;
+use homeward_models::ensemble::explain::{by_group, largest};
 use homeward_models::DeviceId;
 use homeward_models::call::{
     Action, Advice, Call, CallReason, ExpectedCost, Health, HealthAlert, HorizonRisk, ModelName, OperatorNote, State,
@@ -85,28 +87,30 @@ impl<'a> Speaker<'a> {
     pub(crate) fn reasons(&self, row: &[f64]) -> Vec<CallReason<'a>> {
         let model = &self.service.model;
         let known = |x: f64| x.is_finite().then_some(x);
-        let contributions = model.ensemble.path_contributions(row, model.horizons.len() - 1);
         let reason = |(feature, contribution): (u32, f64)| CallReason {
             feature: &self.service.features[feature as usize],
             value: known(row[feature as usize]),
             typical: known(model.typical[feature as usize]),
             contribution,
         };
-        contributions.into_iter().filter(|c| c.1 > 0.0).take(REASONS).map(reason).collect()
+        largest(&self.added(row)).into_iter().filter(|c| c.1 > 0.0).take(REASONS).map(reason).collect()
     }
 
     /// The component whose features speak loudest for a failure.
     pub(crate) fn component(&self, row: &[f64]) -> Option<String> {
         let model = &self.service.model;
         let components = &model.spec.fleet().components;
-        let mut sums = vec![0.0; components.len()];
-        for (feature, contribution) in model.ensemble.path_contributions(row, model.horizons.len() - 1) {
-            if let Some(c) = model.spec.component(feature as usize) {
-                sums[c] += contribution;
-            }
-        }
+        let sums = by_group(&self.added(row), components.len(), |feature| model.spec.component(feature));
         let loudest = sums.iter().enumerate().filter(|(_, s)| **s > 0.0).max_by(|a, b| a.1.total_cmp(b.1))?;
         Some(components[loudest.0].clone())
+    }
+
+    /// What each feature added to the raw score of the last horizon.
+    fn added(&self, row: &[f64]) -> Vec<f64> {
+        let model = &self.service.model;
+        let mut added = vec![0.0; row.len()];
+        Explainer::new(&model.ensemble).contributions(row, model.horizons.len() - 1, &mut added);
+        added
     }
 
     fn risks(&self, device: &Device) -> Vec<HorizonRisk> {

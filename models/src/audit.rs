@@ -197,16 +197,11 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(
-        history: &'a History<'a>,
-        judges: &'a Judges<'a>,
-        state: DeviceState,
-        rows: &'a [Row],
-        arrived: std::ops::Range<usize>,
-    ) -> Self {
+    fn new(history: &'a History<'a>, judges: &'a Judges<'a>, state: DeviceState, rows: &'a [Row], arrived: std::ops::Range<usize>) -> Self {
         let is_at = |r: &&Row| r.kind == RowKind::Scored || r.reason == "clock_step";
         let readings = accepted(&history.readings[arrived], rows, state.accepted());
-        let (at, between): (VecDeque<&Row>, VecDeque<&Row>) = rows.iter().filter(|r| r.reason != "new" || r.kind != RowKind::Start).partition(is_at);
+        let (at, between): (VecDeque<&Row>, VecDeque<&Row>) =
+            rows.iter().filter(|r| r.reason != "new" || r.kind != RowKind::Start).partition(is_at);
         let (row, measured) = (vec![f64::NAN; judges.plain.len()], vec![f64::NAN; judges.plain.fleet().measured]);
         Self { history, judges, state, spec: judges.plain, readings, at, between, row, measured }
     }
@@ -317,7 +312,10 @@ impl<'a> Replay<'a> {
                 RowKind::Start | RowKind::Scored => (),
             }
             if row.chain != self.state.chain() {
-                return other(format!("at this {} predict had absorbed other readings or events", if row.kind == RowKind::Start { "restart" } else { "event or refusal" }));
+                return other(format!(
+                    "at this {} predict had absorbed other readings or events",
+                    if row.kind == RowKind::Start { "restart" } else { "event or refusal" }
+                ));
             }
         }
         Ok(())

@@ -17,8 +17,8 @@ mod wear;
 mod windows;
 
 pub use accept::{Acceptance, Counts, Refusal, Verdict};
-pub use chain::{event as chain_event, reading as chain_reading};
 pub use bytes::{BadState, STATE_VERSION};
+pub use chain::{event as chain_event, reading as chain_reading};
 pub use residual::{BadResiduals, ResidualNode, ResidualTree, Residuals, WrittenResiduals, regimes};
 pub use spec::{Feature, FeatureSpec, Statistic};
 pub use state::DeviceState;

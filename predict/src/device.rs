@@ -73,7 +73,14 @@ impl Device {
     }
 
     /// Ends the episode; the alert that ended.
-    pub(crate) fn clear(&mut self, speaker: &Speaker<'_>, homing: &Homing, stats: &Stats, now: i64, out: &mut Vec<Outgoing>) -> Option<String> {
+    pub(crate) fn clear(
+        &mut self,
+        speaker: &Speaker<'_>,
+        homing: &Homing,
+        stats: &Stats,
+        now: i64,
+        out: &mut Vec<Outgoing>,
+    ) -> Option<String> {
         let standing = self.standing.take()?;
         add(&stats.cleared, 1);
         self.health_at = now;
@@ -129,7 +136,7 @@ impl Turn<'_> {
         let model = &self.speaker.service.model;
         self.device.ts = ts;
         self.device.risks.resize(model.horizons.len(), 0.0);
-        model.score(self.row, &mut self.device.risks);
+        self.speaker.service.scoring.score(self.row, &mut self.device.risks);
         let risk = self.device.risks.last().copied().unwrap_or_default();
         let change = self.device.gate.step(ts, risk, model.threshold, &model.rules);
         let alert = match change {

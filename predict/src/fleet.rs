@@ -185,7 +185,8 @@ impl FleetState {
             device.state.features(spec, row);
             add(&stats.scored, 1);
             let (n, speaker) = (device.state.accepted(), Speaker { service, topics, rules: settings.rules });
-            let risk = Turn { device, settings, stats, raised, fleet_size: *heard, speaker, row, scribe, at, out }.scored(reading.ts, content);
+            let risk =
+                Turn { device, settings, stats, raised, fleet_size: *heard, speaker, row, scribe, at, out }.scored(reading.ts, content);
             if let Some(reference) = service.model.drift.as_ref().filter(|_| is_counted(n))
                 && let Some(day) = monitor.add(reference, at.received_at, row, risk)
             {
@@ -263,7 +264,15 @@ fn tell_drift(day: &DayReport, speaker: &Speaker<'_>, stats: &Stats) -> Option<O
         })
         .collect();
     let (beyond, psi) = (day.features.iter().filter(|d| d.beyond).count(), day.risk.psi);
-    tracing::info!(day = day.day, rows = day.rows, judged = day.judged, beyond, risk_psi = psi, drifted = day.drifted, "a day against training");
+    tracing::info!(
+        day = day.day,
+        rows = day.rows,
+        judged = day.judged,
+        beyond,
+        risk_psi = psi,
+        drifted = day.drifted,
+        "a day against training"
+    );
     if !day.drifted {
         return None;
     }

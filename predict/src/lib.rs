@@ -15,6 +15,8 @@ mod service;
 mod settings;
 mod speak;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use champion::{InService, LoadError, load};
 pub use keeper::{KeepError, Keeper};

@@ -81,12 +81,8 @@ struct KeptStanding {
     component: Option<String>,
 }
 
-const ANSWERS: [(AckStatus, &str); 4] = [
-    (AckStatus::Accepted, "accepted"),
-    (AckStatus::Rejected, "rejected"),
-    (AckStatus::Done, "done"),
-    (AckStatus::Failed, "failed"),
-];
+const ANSWERS: [(AckStatus, &str); 4] =
+    [(AckStatus::Accepted, "accepted"), (AckStatus::Rejected, "rejected"), (AckStatus::Done, "done"), (AckStatus::Failed, "failed")];
 const ADVICES: [(Advice, &str); 4] =
     [(Advice::Fly, "fly"), (Advice::Return, "return"), (Advice::Land, "land"), (Advice::NoTakeoff, "no_takeoff")];
 

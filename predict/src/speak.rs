@@ -1,13 +1,13 @@
 //! Putting calls, health and notes to operators into words: JSON payloads with their topics.
 
 use homeward_broker::Outgoing;
-use homeward_models::ensemble::Explainer;
-use homeward_models::ensemble::explain::{by_group, largest};
 use homeward_models::DeviceId;
 use homeward_models::call::{
     Action, Advice, Call, CallReason, ExpectedCost, Health, HealthAlert, HorizonRisk, ModelName, OperatorNote, State,
 };
 use homeward_models::decision::{Rules, Standing};
+use homeward_models::ensemble::Explainer;
+use homeward_models::ensemble::explain::{by_group, largest};
 use homeward_models::topic::Topics;
 use serde::Serialize;
 

@@ -2,6 +2,7 @@
 //! archive: the same bits, and one that is changed is found.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -67,10 +68,8 @@ fn model(fleet: &Fleet) -> Model {
     };
     let scores: Vec<f64> = (0..50).map(|i| f64::from(i) / 100.0).collect();
     let labels: Vec<bool> = (0..50).map(|i| noise(i) % 50 < i).collect();
-    let calibration = vec![
-        Calibration::fit_isotonic(&scores, &labels, None).unwrap(),
-        Calibration::fit_platt(&scores, &labels, None).unwrap(),
-    ];
+    let calibration =
+        vec![Calibration::fit_isotonic(&scores, &labels, None).unwrap(), Calibration::fit_platt(&scores, &labels, None).unwrap()];
     let (decide, money) = (WrittenDecide::default(), WrittenCosts::default());
     Model {
         target: Target::Failure,
@@ -319,8 +318,7 @@ fn write(site: &Site, key: &str, bytes: Bytes) {
 }
 
 /// A public data set, published as it is, gives the same bits again.
-fn public(name: &str, config: &str, file: &str, format: &str) {
-    let Some(file) = data(name, file) else { return };
+fn public(name: &str, config: &str, files: &[PathBuf], format: &str) {
     let Some(broker) = mosquitto(name) else { return };
     let _turn = beside_others();
     let site = site(config, &broker);
@@ -329,7 +327,8 @@ fn public(name: &str, config: &str, file: &str, format: &str) {
     ingest.says("ingest runs");
     let mut predict = site.start(&["predict"]);
     predict.says("champion in service");
-    let published = site.json(&["publish", file.to_str().unwrap(), "--format", format]);
+    let files: Vec<&str> = files.iter().map(|f| f.to_str().unwrap()).collect();
+    let published = site.json(&[&["publish"], &files[..], &["--format", format]].concat());
     let sent = published["published"].as_u64().unwrap() as usize;
     let mut archive = Archive::of(&site);
     wait_until("all of it archived", || archive.count(Table::Telemetry) + archive.count(Table::Events) >= sent);
@@ -345,5 +344,17 @@ fn public(name: &str, config: &str, file: &str, format: &str) {
 
 #[test]
 fn fd001_gives_the_bits_that_were_given_live() {
-    public("audit: FD001", "data/cmapss.toml", "cmapss/train_FD001.txt.gz", "cmapss");
+    let name = "audit: FD001";
+    let Some(file) = data(name, "cmapss/train_FD001.txt.gz") else { return };
+    public(name, "data/cmapss.toml", &[file], "cmapss");
+}
+
+#[test]
+fn the_alfa_flights_give_the_bits_that_were_given_live() {
+    let name = "audit: ALFA";
+    let Some(one) = data(name, "alfa/elevator/carbonZ_2018-09-11-15-05-11_1_elevator_failure.csv.gz") else { return };
+    let folders = std::fs::read_dir(one.ancestors().nth(2).unwrap()).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir());
+    let mut flights: Vec<PathBuf> = folders.flat_map(|f| std::fs::read_dir(f).unwrap().map(|e| e.unwrap().path())).collect();
+    flights.sort();
+    public(name, "data/alfa.toml", &flights, "alfa");
 }

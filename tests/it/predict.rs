@@ -98,7 +98,9 @@ impl Rig {
             let written = WrittenPredict { reload_every: "20ms".into(), health_every: "1ms".into(), ..Default::default() };
             let settings = Settings { dry_run, ..Settings::check(&written, &decide(), &fleet("6s"), 1 << 18, false).unwrap() };
             let topics = Topics::check(&WrittenTopics::default()).unwrap();
-            async move { homeward_predict::run(inbox, outbox, registry, &fleet("6s"), &topics, &settings, None, stats, std::future::pending()).await }
+            async move {
+                homeward_predict::run(inbox, outbox, registry, &fleet("6s"), &topics, &settings, None, stats, std::future::pending()).await
+            }
         });
         let rig = Self { inbox, outbox, registry, stats, running, base: now_ms() - 3_600_000, sent: 0 };
         rig.promote(1, &model(&fleet("6s"), 50.0)).await;

@@ -229,9 +229,9 @@ impl Total {
     }
 
     fn json(&self, found: &[(String, Findings)]) -> Value {
-        let inputs = found.iter().flat_map(|(device, f)| {
-            f.other_input.iter().map(move |o| json!({"device": device, "ts": o.ts, "n": o.n, "what": o.what}))
-        });
+        let inputs = found
+            .iter()
+            .flat_map(|(device, f)| f.other_input.iter().map(move |o| json!({"device": device, "ts": o.ts, "n": o.n, "what": o.what})));
         let differing = found.iter().flat_map(|(device, f)| {
             f.differing.iter().map(move |d| {
                 json!({"device": device, "ts": d.ts, "n": d.n, "model": d.model, "horizon": d.horizon + 1, "archived": d.archived, "again": d.again,

@@ -149,7 +149,10 @@ fn one_bit_of_a_risk_is_found_with_its_reading_and_both_values() {
     let found = audit_told(&told);
     assert_eq!(found.differing.len(), 1, "{found:?}");
     let d = &found.differing[0];
-    assert_eq!((d.ts, d.n, d.archived.to_bits(), d.again.to_bits()), (told.rows[place].ts, told.rows[place].n, changed.to_bits(), was.to_bits()));
+    assert_eq!(
+        (d.ts, d.n, d.archived.to_bits(), d.again.to_bits()),
+        (told.rows[place].ts, told.rows[place].n, changed.to_bits(), was.to_bits())
+    );
     assert_eq!((found.other_rows, found.compared), (0, found.scored));
 }
 

@@ -79,6 +79,8 @@ impl FleetState {
 
     /// Takes a model into service. Alerts that stand go on standing.
     pub fn serve(&mut self, service: Arc<InService>) {
+        // What was counted is of the bins of the model before.
+        self.monitor = Monitor::default();
         self.service = Some(service);
     }
 
@@ -111,9 +113,8 @@ impl FleetState {
 
     /// Handles one message and adds what it causes to be published to `out`.
     pub fn handle(&mut self, message: &Incoming<'_>, out: &mut Vec<Outgoing>) {
-        let topics = self.topics.clone();
         let at = At { seq: message.seq, idx: 0, received_at: message.received_at };
-        match topics.route(std::str::from_utf8(message.topic).unwrap_or_default()) {
+        match self.topics.route(std::str::from_utf8(message.topic).unwrap_or_default()) {
             _ if message.payload.len() > self.settings.max_message_bytes => add(&self.stats.skipped, 1),
             Route::Telemetry(name) if DeviceId::check(name).is_ok() => self.telemetry(name, message, out),
             Route::Events(name) if DeviceId::check(name).is_ok() => match decode_event(name, message.payload, message.latest_ts) {

@@ -190,13 +190,16 @@ impl Keeper {
         }
     }
 
-    async fn put_waiting(&self) -> Result<(), PutError> {
+    async fn put_waiting(&self) -> Result<(), KeepError> {
         let vouched = self.vouched.load(Ordering::Acquire);
         for (path, key) in self.waiting()? {
             let Some(key) = key.filter(|key| key.writer() != &self.writer || key.last_seq() < vouched) else { continue };
             let bytes = fs::read(&path).map_err(|source| KeepError::Io { path: path.clone(), source })?;
-            self.put(&key, bytes.into()).await?;
-            fs::remove_file(&path).map_err(|source| KeepError::Io { path, source })?;
+            match self.put(&key, bytes.into()).await {
+                Ok(()) => fs::remove_file(&path).map_err(|source| KeepError::Io { path, source })?,
+                // Others may be taken all the same.
+                Err(error) => tracing::error!(%key, %error, "not archived; it is kept in {}", self.dir.display()),
+            }
         }
         Ok(())
     }
@@ -218,15 +221,6 @@ impl Keeper {
         add(&self.stats.score_objects, 1);
         Ok(())
     }
-}
-
-/// Why waiting objects could not be put.
-#[derive(Debug, thiserror::Error)]
-enum PutError {
-    #[error(transparent)]
-    Keep(#[from] KeepError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// Writes a file whole or not at all, synced with its folder.

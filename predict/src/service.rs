@@ -73,8 +73,13 @@ pub async fn run<I: Inbox, O: Outbox>(
     // What an earlier run may have scored, and under which model only its memory knows.
     let known_to = inbox.released() + inbox.len() as u64;
     let mut state = FleetState::new(fleet, topics, settings, stats.clone(), keeper.is_some());
+    let mut give_up = std::pin::pin!(give_up);
     if let Some(keeper) = &keeper {
-        next = restore(keeper, &mut state, &registry, fleet, next, &stats).await?;
+        tokio::select! {
+            biased;
+            restored = restore(keeper, &mut state, &registry, fleet, next, &stats) => next = restored?,
+            () = &mut give_up => return Ok(()),
+        }
     }
     let (sender, mut service) = watch::channel(None);
     let following = OnDrop(tokio::spawn(follow(registry, fleet.clone(), settings.reload_every, stats.clone(), sender)));
@@ -109,7 +114,7 @@ pub async fn run<I: Inbox, O: Outbox>(
     let ended = tokio::select! {
         biased;
         done = work => Some(done),
-        () = give_up => None,
+        () = &mut give_up => None,
     };
     drop(following);
     ended.unwrap_or_else(|| {
@@ -144,7 +149,10 @@ async fn restore(
     }
     if let Some(version) = &memory.model {
         match known(registry, version, fleet).await {
-            Some(service) => state.serve(Arc::new(service)),
+            Some(service) => {
+                add(&stats.models, 1);
+                state.serve(Arc::new(service));
+            }
             None => tracing::error!(version, "the model that was in service is gone: going on with the champion"),
         }
     }

@@ -48,7 +48,7 @@ fn model(fleet: &Fleet) -> Model {
             let threshold = [0.0, 0.2, 0.5, 1.0, 5.0, 15.0, 40.0, 5_000.0][(seed >> 32) as usize % 8];
             let first = -1 - (leaves.len() / 2) as i32;
             let (left, right) = if n == 0 { (root + 1, root + 2) } else { (first, first - 1) };
-            nodes.push(Node { feature, threshold, missing_left: seed % 3 == 0, left, right });
+            nodes.push(Node { feature, threshold, missing_left: seed.is_multiple_of(3), left, right });
             if n > 0 {
                 leaves.extend((0..4).map(|k| (noise(seed + k) % 1_000) as f64 / 2_000.0));
             }
@@ -143,9 +143,12 @@ fn simulate(site: &Site) -> Vec<String> {
     parts.iter().map(|p| p.lines().count().to_string()).collect()
 }
 
-/// Rows of the scores, device by device in the order in which predict wrote them: kind, reason, alert, and whether it is a reading.
-fn told(site: &Site) -> BTreeMap<String, Vec<(i64, String, String, Option<String>)>> {
-    let mut told: BTreeMap<String, Vec<_>> = BTreeMap::new();
+/// A row of the scores: position, kind, reason, alert.
+type Told = (i64, String, String, Option<String>);
+
+/// Rows of the scores, device by device in the order in which predict wrote them.
+fn told(site: &Site) -> BTreeMap<String, Vec<Told>> {
+    let mut told: BTreeMap<String, Vec<Told>> = BTreeMap::new();
     for (_, bytes) in Archive::of(site).objects(Table::Scores) {
         let table = read_scores(bytes).unwrap();
         for i in 0..table.len() {

@@ -84,7 +84,7 @@ fn tell(sent: &[Sent], every: u64) -> Told {
                 if let Some(step) = verdict.word() {
                     told.rows.push(row(RowKind::Start, ts, content, step, device));
                 }
-                if device.accepted() % every == 0 {
+                if device.accepted().is_multiple_of(every) {
                     let (mut features, mut risks) = (vec![0.0; spec.len()], vec![0.0]);
                     device.features(&spec, &mut features);
                     model.score(&features, &mut risks);

@@ -172,7 +172,9 @@ fn arrivals(history: &History<'_>, starts: &[usize]) -> Vec<usize> {
     for start in starts {
         let row = &history.rows[*start];
         let rest = &history.readings[from..];
-        let itself = rest.iter().position(|r| r.content == row.content && r.ts == row.ts);
+        // A device that sends the same again after it was retired: the one that arrived when the part began.
+        let same = (0..rest.len()).filter(|i| rest[*i].content == row.content && rest[*i].ts == row.ts);
+        let itself = same.min_by_key(|i| rest[*i].received_at.abs_diff(row.received_at));
         // Begun by an event, or by a state that was lost: the clocks of arrival must do.
         from += itself.unwrap_or_else(|| rest.partition_point(|r| r.received_at < row.received_at));
         cuts.push(from);

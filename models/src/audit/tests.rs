@@ -201,6 +201,14 @@ fn a_redelivery_that_the_archive_has_once_was_accepted_once() {
 }
 
 #[test]
+fn a_device_that_begins_again_with_the_reading_it_began_with_is_told_apart() {
+    let again = Sent::Reading(1_000_000, 1.0);
+    let told = tell(&[again.clone(), Sent::Reading(1_001_000, 0.0), Sent::Retired(1), again], 1);
+    let found = audit_told(&told);
+    assert_eq!((found.compared, found.scored, found.other_rows), (3, 3, 0), "{found:?}");
+}
+
+#[test]
 fn rows_of_a_model_that_is_gone_and_rows_before_any_start_are_counted() {
     let mut told = tell(&rising(0, 10), 1);
     told.rows[5].model = Some("w".into());

@@ -40,6 +40,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// Learn a classifier from the archive
     Train(TrainArgs),
+    /// Score the archive again and compare with what was archived live; exit 1 if a bit differs
+    Audit(AuditArgs),
     /// Say what in configuration, broker or store would fail
     Check(CheckArgs),
     /// The models in the registry
@@ -194,6 +196,17 @@ pub struct TrainArgs {
     /// When the champion moves: better, always or never; over the configuration
     #[arg(long, value_name = "WHEN")]
     pub promote: Option<String>,
+}
+
+/// `homeward audit`
+#[derive(Debug, ClapArgs)]
+pub struct AuditArgs {
+    /// This device only
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Exit 1 also for rows that cannot be compared: other input, models that are gone
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `homeward check`

@@ -4,17 +4,26 @@
 //! audit run the very same code and give the same bits.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+// Code that tests share with benchmarks names the crate as those do.
+#[cfg(test)]
+extern crate self as homeward_models;
+
 pub mod artifact;
+pub mod audit;
+pub mod calibration;
 pub mod call;
 pub mod cost;
 pub mod decision;
 pub mod device;
+pub mod drift;
 pub mod ensemble;
 pub mod error;
 pub mod event;
 pub mod features;
 pub mod fleet;
+pub mod import;
 pub mod label;
+pub mod onnx;
 pub mod quarantine;
 pub mod time;
 pub mod topic;

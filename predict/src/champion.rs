@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeward_models::Fleet;
-use homeward_models::artifact::{BadModel, Model};
+use homeward_models::artifact::{BadModel, Model, Scoring};
 use homeward_store::keys::ModelVersion;
 use homeward_store::{Champion, ChampionChange, Registry, StoreError};
 use tokio::sync::watch;
@@ -18,6 +18,8 @@ use crate::stats::add;
 pub struct InService {
     /// The model.
     pub model: Model,
+    /// The same laid out for scoring.
+    pub scoring: Scoring,
     /// Its name in the registry.
     pub name: String,
     /// Its version.
@@ -60,8 +62,15 @@ pub async fn load(registry: &Registry, version: &ModelVersion, fleet: &Fleet) ->
     if found != expected {
         return Err(LoadError::OtherFleet { version: version.clone(), found, expected });
     }
-    let features = (0..model.spec.len()).map(|f| model.spec.name(f)).collect();
-    Ok(InService { model, name: registry.name().to_string(), version: version.to_string(), features })
+    Ok(InService::new(model, registry.name().to_string(), version.to_string()))
+}
+
+impl InService {
+    /// A model under its name and version.
+    pub fn new(model: Model, name: String, version: String) -> Self {
+        let features = (0..model.spec.len()).map(|f| model.spec.name(f)).collect();
+        Self { scoring: model.scoring(), model, name, version, features }
+    }
 }
 
 /// Follows the registry's pointer until nobody listens.

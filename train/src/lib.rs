@@ -93,6 +93,9 @@ fn learn(history: &History, fleet: &Fleet, settings: &Settings, progress: &dyn F
         money: settings.money.clone(),
         costs: settings.costs,
         typical: matrix.typical.clone(),
+        calibration: Vec::new(),
+        drift: None,
+        metrics: serde_json::Value::Null,
         self_test,
         lineage: Lineage {
             objects: history.objects.clone(),

@@ -1,0 +1,371 @@
+//! Equal messages give equal words however they are cut; what is kept and restored goes on as if nothing had been; nothing is kept before the
+//! broker has confirmed what it led to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use homeward_broker::{Inbox, MemoryInbox, MemoryOutbox, Outgoing};
+use homeward_models::artifact::{Lineage, Model};
+use homeward_models::cost::{Costs, WrittenCosts};
+use homeward_models::decision::{Rules, WrittenDecide};
+use homeward_models::drift::{Learner, Reference};
+use homeward_models::ensemble::{Arithmetic, Ensemble, Link, Node};
+use homeward_models::features::FeatureSpec;
+use homeward_models::label::Target;
+use homeward_models::topic::{Topics, WrittenTopics};
+use homeward_models::{Fleet, WrittenFleet};
+use homeward_store::archive::{ScoreTable, WriteOptions, read_scores};
+use homeward_store::keys::{ModelVersion, Table};
+use homeward_store::{Registry, Store};
+use proptest::prelude::*;
+use serde_json::json;
+
+use crate::fleet::{FleetState, Incoming};
+use crate::memory::{Memory, remember};
+use crate::scribe::At;
+use crate::{InService, Keeper, Settings, Stats, WrittenPredict, run};
+
+const BASE: i64 = 1_764_000_000_000;
+
+fn fleet() -> Fleet {
+    let signals = json!({"temp": {"at": "/temp", "component": "motor"}, "lat": {"at": "/lat", "features": false}, "lon": {"at": "/lon", "features": false}});
+    let written: WrittenFleet =
+        serde_json::from_value(json!({"name": "t", "windows": ["6s"], "commissioning": "5s", "signals": signals})).unwrap();
+    Fleet::check(&written).unwrap()
+}
+
+fn decide() -> WrittenDecide {
+    WrittenDecide {
+        raise_for: "1s".into(),
+        raise_readings: 2,
+        clear_for: "3s".into(),
+        repeat_every: "4s".into(),
+        max_raised_share: 1.0,
+        position: vec!["lat".into(), "lon".into()],
+        home: vec![37.0, 127.0],
+        speed: 10.0,
+        land_cost: Some(10.0),
+        ..WrittenDecide::default()
+    }
+}
+
+/// A last temperature above 50 is a risk of 0.9.
+fn model(drift: Option<Reference>) -> Model {
+    let spec = FeatureSpec::new(&fleet());
+    let feature = (0..spec.len()).find(|f| spec.name(*f) == "temp.last").unwrap() as u32;
+    let ensemble = Ensemble {
+        link: Link::Mean,
+        arithmetic: Arithmetic::default(),
+        features: spec.len(),
+        horizons: 1,
+        base: vec![0.0],
+        roots: vec![0],
+        nodes: vec![Node { feature, threshold: 50.0, missing_left: true, left: -1, right: -2 }],
+        leaves: vec![0.1, 0.9],
+        cover: vec![9.0, 1.0],
+    };
+    let money = WrittenCosts::default();
+    Model {
+        target: Target::Failure,
+        horizons: vec![600_000],
+        learner: "tree".into(),
+        ensemble,
+        calibration: vec![],
+        threshold: 0.5,
+        rules: Rules::check(&decide()).unwrap(),
+        decide: decide(),
+        costs: Costs::check(&money, 600_000).unwrap(),
+        money,
+        typical: vec![20.0; spec.len()],
+        drift,
+        self_test: vec![],
+        lineage: Lineage { objects: vec![], settings: "0".into(), seed: 1, code: "test".into() },
+        metrics: serde_json::Value::Null,
+        spec,
+    }
+}
+
+fn settings() -> Settings {
+    let written = WrittenPredict { score_share: 1.0, keep_every: "1ms".into(), reload_every: "20ms".into(), ..WrittenPredict::default() };
+    Settings::check(&written, &decide(), &fleet(), 1 << 16, false).unwrap()
+}
+
+fn topics() -> Topics {
+    Topics::check(&WrittenTopics::default()).unwrap()
+}
+
+fn state(model: Model) -> FleetState {
+    let mut state = FleetState::new(&fleet(), &topics(), &settings(), Arc::default(), true);
+    state.serve(Arc::new(InService::new(model, "t".into(), "v".into())));
+    state
+}
+
+/// What a fleet sends: device and reading, or an event.
+#[derive(Debug, Clone)]
+enum Sent {
+    Reading(usize, serde_json::Value),
+    Event(usize, serde_json::Value),
+}
+
+fn sent() -> impl Strategy<Value = Vec<Sent>> {
+    let reading = (0usize..3, -2i64..6, prop_oneof![Just(20.0), Just(90.0)], 0u8..30);
+    prop::collection::vec(reading, 1..200).prop_map(|steps| {
+        let mut ts = BASE;
+        let each = steps.into_iter().map(|(device, by, temp, chance)| {
+            ts += by * 500;
+            match chance {
+                0 => Sent::Event(device, json!({"ts": ts, "event": "maintenance", "component": "motor"})),
+                1 => Sent::Event(device, json!({"ts": ts, "event": "attributes", "home": {"lat": 37.5, "lon": 127.1}})),
+                2 => Sent::Event(device, json!({"ts": ts, "event": "retired"})),
+                3 => Sent::Reading(device, json!({"ts": ts, "temp": null})),
+                _ => Sent::Reading(device, json!({"ts": ts, "temp": temp, "lat": 37.2, "lon": 127.0})),
+            }
+        });
+        each.collect()
+    })
+}
+
+/// Messages: readings of one device in a row become arrays of at most `size`.
+fn cut(sent: &[Sent], size: usize) -> Vec<(String, String)> {
+    let mut messages: Vec<(String, Vec<serde_json::Value>)> = Vec::new();
+    for sent in sent {
+        let (topic, body, whole) = match sent {
+            Sent::Reading(d, body) => (format!("fleet/d-{d}/telemetry"), body, size),
+            Sent::Event(d, body) => (format!("fleet/d-{d}/events"), body, 1),
+        };
+        match messages.last_mut() {
+            Some((open, bodies)) if *open == topic && bodies.len() < whole => bodies.push(body.clone()),
+            _ => messages.push((topic, vec![body.clone()])),
+        }
+    }
+    messages
+        .into_iter()
+        .map(|(topic, bodies)| (topic, if bodies.len() == 1 { bodies[0].to_string() } else { json!(bodies).to_string() }))
+        .collect()
+}
+
+fn handle(state: &mut FleetState, seq: usize, (topic, payload): &(String, String), out: &mut Vec<Outgoing>) {
+    let message =
+        Incoming { seq: seq as u64, topic: topic.as_bytes(), payload: payload.as_bytes(), received_at: BASE, latest_ts: i64::MAX };
+    state.handle(&message, out);
+}
+
+/// Keeps everything and makes another fleet of it.
+fn restarted(before: &FleetState, model: Model) -> FleetState {
+    let memory = Memory::parse(&remember(before, 7, "j")).unwrap();
+    assert_eq!((memory.position, memory.journal.as_str(), memory.model.as_deref()), (7, "j", Some("v")));
+    let mut after = state(model);
+    after.monitor = memory.monitor.clone();
+    let (devices, lost, why) = memory.devices(after.spec()).unwrap();
+    assert_eq!((lost, why), (0, None));
+    devices.into_iter().for_each(|device| after.restore(device, At::default()));
+    after
+}
+
+/// The rows of a fleet but for those of restarts, as text.
+fn rows(states: &mut [FleetState]) -> Vec<String> {
+    let objects = states.iter_mut().flat_map(FleetState::take_rows).map(|(_, rows)| rows.encode(&WriteOptions::default()).unwrap());
+    let mut rows: Vec<String> = objects.flat_map(|bytes| told(&read_scores(bytes).unwrap())).collect();
+    rows.sort();
+    rows
+}
+
+fn told(t: &ScoreTable) -> Vec<String> {
+    let row = |i: usize| {
+        let reason = t.reason.get(i).unwrap_or_default();
+        let text = (
+            t.device.get(i),
+            t.ts[i],
+            t.seq[i],
+            t.idx[i],
+            t.kind.get(i),
+            t.n[i],
+            t.chain[i],
+            t.content[i],
+            t.risks_of(i),
+            reason,
+            t.alert_id.get(i),
+        );
+        (reason != "restored" && !(reason == "new" && t.content[i] == 0)).then(|| format!("{text:?}"))
+    };
+    (0..t.len()).filter_map(row).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn equal_readings_give_equal_words_however_they_are_cut(sent in sent(), size in 1usize..20) {
+        let said = |size: usize| {
+            let (mut state, mut out) = (state(model(None)), Vec::new());
+            cut(&sent, size).iter().enumerate().for_each(|(i, m)| handle(&mut state, i, m, &mut out));
+            out
+        };
+        prop_assert_eq!(said(1), said(size));
+    }
+
+    #[test]
+    fn a_fleet_that_is_kept_and_restored_anywhere_says_and_writes_the_same(sent in sent(), at in prop::collection::vec(0usize..200, 0..4)) {
+        let messages = cut(&sent, 3);
+        let (mut whole, mut out) = (vec![state(model(None))], Vec::new());
+        messages.iter().enumerate().for_each(|(i, m)| handle(&mut whole[0], i, m, &mut out));
+        let (mut cut, mut again) = (vec![state(model(None))], Vec::new());
+        for (i, message) in messages.iter().enumerate() {
+            if at.contains(&i) {
+                let next = restarted(cut.last().unwrap(), model(None));
+                cut.push(next);
+            }
+            handle(cut.last_mut().unwrap(), i, message, &mut again);
+        }
+        prop_assert_eq!(&out, &again);
+        prop_assert_eq!(whole[0].devices(), cut.last().unwrap().devices());
+        prop_assert_eq!(rows(&mut whole), rows(&mut cut));
+    }
+}
+
+#[test]
+fn memory_that_is_cut_changed_or_of_another_version_is_refused_by_name() {
+    let mut fleet = state(model(None));
+    handle(&mut fleet, 0, &("fleet/a/telemetry".into(), json!({"ts": BASE, "temp": 1.0}).to_string()), &mut Vec::new());
+    let bytes = remember(&fleet, 1, "j");
+    assert_eq!(bytes, remember(&fleet, 1, "j"));
+    for cut in 0..bytes.len() {
+        assert!(Memory::parse(&bytes[..cut]).is_err(), "cut at {cut}");
+        let mut changed = bytes.clone();
+        changed[cut] ^= 1;
+        assert!(Memory::parse(&changed).is_err(), "changed at {cut}");
+    }
+    let newer = [b"HWPRED02", &bytes[8..]].concat();
+    assert!(Memory::parse(&newer).unwrap_err().to_string().contains("another version"));
+}
+
+#[test]
+fn a_device_that_cannot_make_it_home_is_told_to_land_and_one_that_may_is_called() {
+    for (lat, action) in [(37.001, "return"), (38.5, "land")] {
+        let (mut fleet, mut out) = (state(model(None)), Vec::new());
+        for second in 0..3 {
+            let body = json!({"ts": BASE + second * 1_000, "temp": 90.0, "lat": lat, "lon": 127.0}).to_string();
+            handle(&mut fleet, second as usize, &("fleet/a/telemetry".into(), body), &mut out);
+        }
+        let calls: Vec<serde_json::Value> =
+            out.iter().filter(|o| o.topic.ends_with("return-to-base")).map(|o| serde_json::from_slice(&o.payload).unwrap()).collect();
+        assert_eq!(calls.len(), 1);
+        assert_eq!(calls[0]["action"], action, "{}", calls[0]);
+        let healths = out.iter().filter(|o| o.topic.ends_with("health"));
+        let health: serde_json::Value = serde_json::from_slice(&healths.last().unwrap().payload).unwrap();
+        assert_eq!(health["advice"], action);
+    }
+}
+
+#[test]
+fn the_operators_hear_of_a_day_unlike_those_of_training() {
+    let spec = FeatureSpec::new(&fleet());
+    let sample: Vec<Vec<f64>> = (0..1_000).map(|i| vec![f64::from(i % 10); spec.len()]).collect();
+    let mut learner = Learner::new(spec.len(), &sample, &vec![0.1; 1_000]);
+    for (i, row) in sample.iter().enumerate() {
+        learner.add(i as i64 / 200 * 86_400_000, row, 0.1);
+    }
+    let (mut fleet, mut out) = (state(model(Some(learner.finish()))), Vec::new());
+    for i in 0..20_000i64 {
+        // A day and a half, with temperatures that training never saw; arrival at the readings' own time.
+        let ts = BASE + i * 6_000;
+        let body = json!({"ts": ts, "temp": 40.0}).to_string();
+        let message =
+            Incoming { seq: i as u64, topic: b"fleet/a/telemetry", payload: body.as_bytes(), received_at: ts, latest_ts: i64::MAX };
+        fleet.handle(&message, &mut out);
+    }
+    let notes: Vec<serde_json::Value> =
+        out.iter().filter(|o| o.topic == "fleet/operators").map(|o| serde_json::from_slice(&o.payload).unwrap()).collect();
+    assert!(!notes.is_empty() && notes.iter().all(|n| n["note"] == "drift" && n.get("device").is_none()), "{notes:?}");
+    assert!(notes[0]["detail"].as_str().unwrap().starts_with("2025-11-24 is unlike"), "{}", notes[0]);
+    assert!(notes[0]["detail"].as_str().unwrap().contains("temp."), "{}", notes[0]);
+}
+
+/// Predict at work with a keeper, on an inbox that outlives it.
+struct Rig {
+    dir: tempfile::TempDir,
+    store: Store,
+    inbox: Arc<MemoryInbox>,
+    outbox: Arc<MemoryOutbox>,
+    stats: Arc<Stats>,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let store = Store::open("memory:///", std::iter::empty()).unwrap();
+        let registry = Registry::new(store.clone(), "t".parse().unwrap());
+        let version = ModelVersion::new(BASE, 1).unwrap();
+        registry.put_version(&version, Bytes::from(model(None).to_bytes().unwrap()), Bytes::from_static(b"{}"), None).await.unwrap();
+        registry.promote(&version, "test", BASE).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir, store, inbox: Arc::default(), outbox: Arc::default(), stats: Arc::default() }
+    }
+
+    fn start(&self) -> tokio::task::JoinHandle<()> {
+        let keeper = Keeper::open(self.dir.path().to_owned(), [7; 8], self.store.clone(), 1, self.stats.clone()).unwrap();
+        let (inbox, outbox, stats, registry) =
+            (self.inbox.clone(), self.outbox.clone(), self.stats.clone(), Registry::new(self.store.clone(), "t".parse().unwrap()));
+        tokio::spawn(async move {
+            run(inbox, outbox, registry, &fleet(), &topics(), &settings(), Some(Arc::new(keeper)), stats, std::future::pending())
+                .await
+                .unwrap();
+        })
+    }
+
+    fn hot(&self, second: i64) {
+        let body = json!({"ts": BASE + second * 1_000, "temp": 90.0, "lat": 37.001, "lon": 127.0}).to_string();
+        self.inbox.append(homeward_broker::Incoming::new("fleet/a/telemetry", body, BASE + 3_600_000));
+    }
+
+    async fn until(&self, what: &str, done: impl Fn() -> bool) {
+        for _ in 0..1_000 {
+            if done() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("waited in vain: {what}");
+    }
+
+    fn alerts(&self) -> Vec<String> {
+        let calls = self.outbox.published().into_iter().filter(|o| o.topic.ends_with("return-to-base"));
+        calls.map(|o| serde_json::from_slice::<serde_json::Value>(&o.payload).unwrap()["alert_id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_or_released_before_the_broker_has_confirmed_what_it_led_to() {
+    let rig = Rig::new().await;
+    let first = rig.start();
+    rig.until("the model is kept", || rig.stats.counts().kept == 1).await;
+    rig.outbox.hang();
+    (0..3).for_each(|second| rig.hot(second));
+    rig.until("all is scored", || rig.stats.counts().scored == 3).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!((rig.inbox.released(), rig.alerts().len()), (0, 0));
+    // Killed: what was never confirmed is said again, under the same name.
+    first.abort();
+    rig.outbox.resume();
+    let unconfirmed = rig.alerts();
+    rig.outbox.take_published();
+    let second = rig.start();
+    rig.until("all is released", || rig.inbox.released() == 3).await;
+    assert_eq!(unconfirmed.len(), 1);
+    assert_eq!(rig.alerts(), unconfirmed);
+    // Killed again, after it was kept: it stands, and is not raised a second time.
+    second.abort();
+    rig.outbox.take_published();
+    let third = rig.start();
+    (3..6).for_each(|second| rig.hot(second));
+    rig.until("the rest is released", || rig.inbox.released() == 6).await;
+    assert_eq!(rig.stats.counts().raised, 2, "once by the first, once by the second for the first");
+    assert!(rig.alerts().iter().all(|a| *a == unconfirmed[0]), "{:?}", rig.alerts());
+    rig.inbox.close();
+    third.await.unwrap();
+    let mut rows = Vec::new();
+    for entry in rig.store.archive(Table::Scores).await.unwrap() {
+        rows.extend(told(&read_scores(rig.store.get(&entry.key).await.unwrap()).unwrap()));
+    }
+    assert_eq!(rows.iter().filter(|r| r.contains("\"scored\"")).count(), 6, "each reading once: {rows:#?}");
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use homeward_models::Fleet;
 use homeward_models::artifact::{BadModel, Model};
+use homeward_models::ensemble::{Explainer, Scorer};
 use homeward_store::keys::ModelVersion;
 use homeward_store::{Champion, ChampionChange, Registry, StoreError};
 use tokio::sync::watch;
@@ -18,6 +19,10 @@ use crate::stats::add;
 pub struct InService {
     /// The model.
     pub model: Model,
+    /// Its ensemble, laid out to score.
+    pub scorer: Scorer,
+    /// Its ensemble, prepared to give reasons.
+    pub explainer: Explainer,
     /// Its name in the registry.
     pub name: String,
     /// Its version.
@@ -61,7 +66,8 @@ pub async fn load(registry: &Registry, version: &ModelVersion, fleet: &Fleet) ->
         return Err(LoadError::OtherFleet { version: version.clone(), found, expected });
     }
     let features = (0..model.spec.len()).map(|f| model.spec.name(f)).collect();
-    Ok(InService { model, name: registry.name().to_string(), version: version.to_string(), features })
+    let (scorer, explainer) = (Scorer::new(model.ensemble.clone()), Explainer::new(&model.ensemble));
+    Ok(InService { scorer, explainer, model, name: registry.name().to_string(), version: version.to_string(), features })
 }
 
 /// Follows the registry's pointer until nobody listens.

@@ -1,13 +1,12 @@
 //! Putting calls, health and notes to operators into words: JSON payloads with their topics.
 
 use homeward_broker::Outgoing;
-use homeward_models::ensemble::Explainer;
-use homeward_models::ensemble::explain::{by_group, largest};
 use homeward_models::DeviceId;
 use homeward_models::call::{
     Action, Advice, Call, CallReason, ExpectedCost, Health, HealthAlert, HorizonRisk, ModelName, OperatorNote, State,
 };
 use homeward_models::decision::{Rules, Standing};
+use homeward_models::ensemble::explain::{by_group, largest};
 use homeward_models::topic::Topics;
 use serde::Serialize;
 
@@ -102,9 +101,8 @@ impl<'a> Speaker<'a> {
 
     /// What each feature added to the raw score of the last horizon.
     fn added(&self, row: &[f64]) -> Vec<f64> {
-        let model = &self.service.model;
         let mut added = vec![0.0; row.len()];
-        Explainer::new(&model.ensemble).contributions(row, model.horizons.len() - 1, &mut added);
+        self.service.explainer.contributions(row, self.service.model.horizons.len() - 1, &mut added);
         added
     }
 

@@ -62,7 +62,7 @@ fn what_does_not_fit_the_fleet_is_named() {
     let _turn = beside_others();
     let lightgbm = fixture("lightgbm.txt");
     let refused = |site: &Site, args: &[&str], exit: i32, names: &str| {
-        let done = site.run(&[&["models", "import"], args].concat());
+        let done = site.run(&[&["models", "import"][..], args].concat());
         assert!(done.code == Some(exit) && done.stderr.contains(names), "{args:?}: {:?} {}", done.code, done.stderr);
     };
     let base = [lightgbm.as_str(), "--format", "lightgbm", "--threshold"];

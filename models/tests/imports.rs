@@ -122,7 +122,7 @@ fn what_has_no_place_in_an_ensemble_is_refused_by_name() {
         ("lightgbm.txt", "is_linear=0", "is_linear=1", "Tree=0.is_linear: found a linear tree"),
         ("lightgbm.txt", "decision_type=", "decision_type=1 ", "Tree=0.decision_type: found 15 values"),
         ("lightgbm.txt", "threshold=", "threshold=nan ", "Tree=0.threshold: found 15 values"),
-        ("lightgbm.txt", "left_child=1", "left_child=99", "Tree=0: found child"),
+        ("lightgbm.txt", "left_child=1", "left_child=99", "Tree=1.left_child[0]: found 99"),
         ("lightgbm.txt", "Tree=1", "Tree=7", "Tree=7: found 7, expected 1"),
         ("lightgbm.txt", "end of trees", "end", "end: found no line"),
         ("lightgbm.txt", "tree\n", "forest\n", "line 1: found \"forest\""),

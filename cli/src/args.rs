@@ -234,6 +234,64 @@ pub enum ModelsCommand {
     },
     /// Bring the champion before this one back
     Rollback,
+    /// Store a model that another library learnt on this fleet's features as a version, without promoting it
+    ///
+    /// The model must be one of trees for one horizon, learnt on columns that are this fleet's features, as `homeward export features` names them. Where the file
+    /// holds the columns' names (XGBoost, LightGBM), each must be a feature of this fleet; order and number are free. Without names (ONNX, columns called
+    /// f0 or Column_0) the columns must be all features in their order. How alerts are raised and what they cost is taken from [decide] and
+    /// [costs]; only the threshold must be said. The version is stored and not promoted, and its metrics say that it was imported and never evaluated
+    /// here: `homeward models promote` puts it into service, `homeward predict --dry-run` shows what it would say.
+    Import(ImportModelArgs),
+    /// Write a version's trees for other tools
+    Export(ExportModelArgs),
+}
+
+/// Formats of other libraries' models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModelFormat {
+    /// XGBoost's JSON, as Booster.save_model("model.json") writes it: gbtree, binary:logistic
+    Xgboost,
+    /// LightGBM's text, as Booster.save_model("model.txt") writes it: binary
+    Lightgbm,
+    /// ONNX with one TreeEnsembleClassifier of two classes, the second of them failure
+    Onnx,
+}
+
+/// `homeward models import`
+#[derive(Debug, ClapArgs)]
+pub struct ImportModelArgs {
+    /// The model's file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Which library wrote it
+    #[arg(long)]
+    pub format: ModelFormat,
+    /// Risk from which on it raises, above 0 and at most 1
+    #[arg(long, value_name = "RISK")]
+    pub threshold: f64,
+    /// How far ahead it was trained to see a failure, such as 10m [default: the one of [train] horizons]
+    #[arg(long, value_name = "DURATION")]
+    pub horizon: Option<String>,
+}
+
+/// Formats that models are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// ONNX with one TreeEnsembleClassifier: rows of features in, the risk in the second column of `probabilities`
+    Onnx,
+}
+
+/// `homeward models export`
+#[derive(Debug, ClapArgs)]
+pub struct ExportModelArgs {
+    /// The version [default: the champion]
+    pub version: Option<String>,
+    /// What to write
+    #[arg(long, default_value = "onnx")]
+    pub format: ExportFormat,
+    /// Where to write it
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Says what clap found in one line on stderr (help and version as they are on stdout), with exit 2.

@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod files;
 pub(crate) mod import;
 pub(crate) mod ingest;
+pub(crate) mod interchange;
 pub(crate) mod models;
 pub(crate) mod predict;
 pub(crate) mod publish;

@@ -66,5 +66,7 @@ async fn dispatch(args: Args, config: Config) -> anyhow::Result<()> {
         Command::Models(ModelsCommand::Show { version }) => commands::models::show(&config, version.as_deref(), json).await,
         Command::Models(ModelsCommand::Promote { version }) => commands::models::promote(&config, &version, json).await,
         Command::Models(ModelsCommand::Rollback) => commands::models::rollback(&config, json).await,
+        Command::Models(ModelsCommand::Import(args)) => commands::interchange::import(&config, &args, json).await,
+        Command::Models(ModelsCommand::Export(args)) => commands::interchange::export(&config, &args, json).await,
     }
 }

@@ -308,7 +308,7 @@ fn rounds_to_at_most(bound: f32) -> f64 {
     // Beyond the greatest number of 32 bits rounding goes on as if 2^128 were the next.
     let wide = |x: f32| if x.is_infinite() { f64::from(x.signum()) * 2f64.powi(128) } else { f64::from(x) };
     let half_way = f64::midpoint(wide(bound), wide(bound.next_up()));
-    if bound.to_bits() % 2 == 0 { half_way } else { half_way.next_down() }
+    if bound.to_bits().is_multiple_of(2) { half_way } else { half_way.next_down() }
 }
 
 /// What has a place in a tree so far: nodes with their depth, and leaves.

@@ -11,6 +11,7 @@ mod durability;
 mod faults;
 mod fd001;
 mod harness;
+mod interchange;
 mod operation;
 mod predict;
 mod quarantine;

@@ -130,7 +130,7 @@ impl Settings {
     }
 
     /// A 64-bit print of all settings, for the lineage.
-    pub(crate) fn print(&self) -> String {
+    pub fn print(&self) -> String {
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{self:?}").as_bytes()))
     }
 }

@@ -30,11 +30,7 @@ pub(crate) async fn show(config: &Config, version: Option<&str>, json: bool) -> 
     let version = version.map(parse).transpose()?;
     let registry = edges::registry(config, &edges::store(config)?)?;
     let champion = registry.champion().await?;
-    let version = match (version, &champion) {
-        (Some(version), _) => version,
-        (None, Some(champion)) => champion.version.clone(),
-        (None, None) => return Err(Failed(format!("no champion of {} yet: homeward train makes one", config.fleet.name)).into()),
-    };
+    let version = version_or(version, champion.as_ref(), config)?;
     let metrics: Value = serde_json::from_slice(&registry.get_metrics(&version).await?)?;
     let champion = champion.filter(|c| c.version == version);
     let value = json!({"name": config.fleet.name, "version": version.to_string(), "champion": champion.as_ref().map(described), "metrics": metrics});
@@ -60,8 +56,14 @@ pub(crate) async fn rollback(config: &Config, json: bool) -> anyhow::Result<()> 
     report::outcome(json, &described(&champion), || format!("champion: {}", champion.version))
 }
 
+/// The version asked for, else the champion's.
+pub(crate) fn version_or(asked: Option<ModelVersion>, champion: Option<&Champion>, config: &Config) -> Result<ModelVersion, Failed> {
+    let none = || Failed(format!("no champion of {} yet: homeward train makes one", config.fleet.name));
+    asked.or_else(|| champion.map(|c| c.version.clone())).ok_or_else(none)
+}
+
 /// A version as typed.
-fn parse(text: &str) -> Result<ModelVersion, ConfigError> {
+pub(crate) fn parse(text: &str) -> Result<ModelVersion, ConfigError> {
     text.parse().map_err(|_| {
         ConfigError::new("version", format!("{text:?}"), "a version as homeward models list shows them, such as 20261122T131500Z-3fa9c1")
     })

@@ -165,17 +165,17 @@ impl Tree {
 
     fn add(&self, ensemble: &mut Ensemble, place: &str) -> Result<(), BadImport> {
         let nodes = self.threshold.len();
-        let root = if nodes == 0 { self.number(-1) } else { 0 };
-        add_tree(ensemble, place, nodes + self.leaf_value.len(), root, |number| self.part(number, place))
+        add_tree(ensemble, place, nodes + self.leaf_value.len(), 0, |number| self.part(number, place))
     }
 
-    /// Nodes first, then leaves.
-    fn number(&self, child: i64) -> usize {
-        match usize::try_from(child) {
-            Ok(node) if node < self.threshold.len() => node,
-            Ok(_) => usize::MAX,
-            Err(_) => usize::try_from(!child).map_or(usize::MAX, |leaf| leaf.saturating_add(self.threshold.len())),
-        }
+    /// The number of a child: nodes first, then leaves.
+    fn child(&self, place: &str, name: &str, of: usize, child: i64) -> Result<usize, BadImport> {
+        let nodes = self.threshold.len();
+        let number = match usize::try_from(child) {
+            Ok(node) => Some(node).filter(|node| *node < nodes),
+            Err(_) => usize::try_from(!child).ok().filter(|leaf| *leaf < self.leaf_value.len()).map(|leaf| nodes + leaf),
+        };
+        number.map_or_else(|| bad(format!("{place}.{name}[{of}]"), child, "a node or a leaf of the tree"), Ok)
     }
 
     fn part(&self, number: usize, place: &str) -> Result<Part, BadImport> {
@@ -190,8 +190,8 @@ impl Tree {
             feature: self.split_feature[number],
             threshold,
             missing_left,
-            left: self.number(self.left_child[number]),
-            right: self.number(self.right_child[number]),
+            left: self.child(place, "left_child", number, self.left_child[number])?,
+            right: self.child(place, "right_child", number, self.right_child[number])?,
         })
     }
 

@@ -73,8 +73,22 @@ impl DeviceState {
     pub fn reading(&mut self, spec: &FeatureSpec, ts: i64, measured: &[f64]) -> Verdict {
         let before = self.acceptance.newest();
         let verdict = self.acceptance.judge(ts);
+        self.take(spec, verdict, before, ts, measured);
+        verdict
+    }
+
+    /// Takes a reading of which is known that it was accepted live, in the order of acceptance: what an audit does with the archive, from which
+    /// it leaves out the readings that were refused. One not newer than the newest was a clock step.
+    pub fn replay(&mut self, spec: &FeatureSpec, ts: i64, measured: &[f64]) -> Verdict {
+        let before = self.acceptance.newest();
+        let verdict = self.acceptance.replay(ts);
+        self.take(spec, verdict, before, ts, measured);
+        verdict
+    }
+
+    fn take(&mut self, spec: &FeatureSpec, verdict: Verdict, before: Option<i64>, ts: i64, measured: &[f64]) {
         match verdict {
-            Verdict::Refused(_) => return verdict,
+            Verdict::Refused(_) => return,
             Verdict::ClockStep => self.restart(spec, ts),
             Verdict::Accepted => self.gap = before.map(|before| ts - before),
         }
@@ -88,7 +102,6 @@ impl DeviceState {
             let (mut values, mut featured) = (vec![f64::NAN; all], vec![f64::NAN; spec.channels().len()]);
             self.absorb(spec, ts, measured, &mut values, &mut featured);
         }
-        verdict
     }
 
     fn absorb(&mut self, spec: &FeatureSpec, ts: i64, measured: &[f64], values: &mut [f64], featured: &mut [f64]) {

@@ -151,7 +151,7 @@ impl DeviceState {
             self.windows.statistics(window, *length, out, &mut room);
         }
         columns.one(Family::Gap, self.gap.map_or(f64::NAN, |ms| ms as f64 / 1_000.0));
-        columns.one(Family::Missing, self.missing);
+        columns.one(Family::Missing, finite(self.missing));
         self.wear_values(&mut columns, ts);
         debug_assert!(columns.rest.is_empty());
     }
@@ -176,7 +176,7 @@ impl DeviceState {
             (0..windows).for_each(|w| columns.one(Family::Count, self.wear.events(columns.spec, code, w, ts)));
         }
         (0..fleet.events.len()).for_each(|code| columns.one(Family::Since, self.wear.since(code, ts)));
-        self.wear.attributes.iter().for_each(|x| columns.one(Family::Attribute, *x));
+        self.wear.attributes.iter().for_each(|x| columns.one(Family::Attribute, finite(*x)));
     }
 }
 

@@ -18,7 +18,8 @@ fn main() {
             if i % 20 == 7 {
                 let ts = 1_764_000_000_000 + 300 * i;
                 let event = |kind| Event { ts, kind, component: None, alert_id: None, extra: Some(r#"{"cells": 4}"#.into()) };
-                [EventKind::Maintenance, EventKind::Other("bump".into()), EventKind::Attributes].map(|kind| state.event(&spec, &event(kind)));
+                [EventKind::Maintenance, EventKind::Other("bump".into()), EventKind::Attributes]
+                    .map(|kind| state.event(&spec, &event(kind)));
             }
         }
         let bytes = state.to_bytes(&spec);

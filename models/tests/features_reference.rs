@@ -66,7 +66,9 @@ impl Past {
         let since = &known[begin..];
         let (now, x0) = (since.last().unwrap().0, since[0].1);
         let decay = |ms: i64| (-(ms as f64) / longest as f64).exp2();
-        let rest: f64 = since.windows(2).map(|w| (1.0 - decay(w[1].0 - w[0].0)) * decay(now - w[1].0) * (w[1].1 - x0)).sum();
+        // 1 − decay, without losing the digits of a short time.
+        let gain = |ms: i64| -(-std::f64::consts::LN_2 * ms as f64 / longest as f64).exp_m1();
+        let rest: f64 = since.windows(2).map(|w| gain(w[1].0 - w[0].0) * decay(now - w[1].0) * (w[1].1 - x0)).sum();
         x0 + rest
     }
 
@@ -173,10 +175,10 @@ fn commissioned(event: &Event) -> Option<i64> {
     event.extra.as_deref().is_some_and(|x| x.contains("commissioned")).then_some(1_763_990_000_000)
 }
 
-/// What a difference is measured by, beside the value itself: slopes and the like may be nearly nothing.
+/// What a difference is measured by, beside the value itself: where values of both signs cancel to nearly nothing, their spread.
 fn scale(feature: Feature, spec: &FeatureSpec, spread: f64) -> f64 {
     match feature {
-        Feature::Window { statistic: Statistic::Std, .. } | Feature::Delta { .. } => spread,
+        Feature::Window { statistic: Statistic::Mean | Statistic::Std, .. } | Feature::Delta { .. } | Feature::Ewm { .. } => spread,
         Feature::Window { statistic: Statistic::Slope, window, .. } => spread / (spec.fleet().windows[window] as f64 / 1_000.0),
         _ => 0.0,
     }

@@ -103,6 +103,14 @@ impl Acceptance {
         verdict
     }
 
+    /// Takes a reading of time `ts` that is known to have been accepted: one not newer than the newest was a clock step.
+    pub(super) fn replay(&mut self, ts: i64) -> Verdict {
+        let verdict = if self.newest.is_some_and(|newest| ts <= newest) { Verdict::ClockStep } else { Verdict::Accepted };
+        *self = Self::resumed(Some(ts), self.counts);
+        self.counts.count(verdict);
+        verdict
+    }
+
     fn verdict(&mut self, ts: i64) -> Verdict {
         let Some(newest) = self.newest.filter(|newest| ts <= *newest) else {
             *self = Self::resumed(Some(ts), self.counts);

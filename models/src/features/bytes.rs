@@ -255,7 +255,7 @@ impl Reader<'_> {
         let mut values = [0.0; 3];
         self.f64s(&mut values)?;
         let [n, mean, squares] = values;
-        if n >= 0.0 && n < 9e15 && n.fract() == 0.0 { Ok(Times { n, mean, squares }) } else { Err(BadState::Impossible("count")) }
+        if (0.0..9e15).contains(&n) && n.fract() == 0.0 { Ok(Times { n, mean, squares }) } else { Err(BadState::Impossible("count")) }
     }
 
     /// Channels with times of their own, ascending.

@@ -73,8 +73,22 @@ impl DeviceState {
     pub fn reading(&mut self, spec: &FeatureSpec, ts: i64, measured: &[f64]) -> Verdict {
         let before = self.acceptance.newest();
         let verdict = self.acceptance.judge(ts);
+        self.take(spec, verdict, before, ts, measured);
+        verdict
+    }
+
+    /// Takes a reading of which is known that it was accepted live, in the order of acceptance: what an audit does with the archive, from which
+    /// it leaves out the readings that were refused. One not newer than the newest was a clock step.
+    pub fn replay(&mut self, spec: &FeatureSpec, ts: i64, measured: &[f64]) -> Verdict {
+        let before = self.acceptance.newest();
+        let verdict = self.acceptance.replay(ts);
+        self.take(spec, verdict, before, ts, measured);
+        verdict
+    }
+
+    fn take(&mut self, spec: &FeatureSpec, verdict: Verdict, before: Option<i64>, ts: i64, measured: &[f64]) {
         match verdict {
-            Verdict::Refused(_) => return verdict,
+            Verdict::Refused(_) => return,
             Verdict::ClockStep => self.restart(spec, ts),
             Verdict::Accepted => self.gap = before.map(|before| ts - before),
         }
@@ -88,7 +102,6 @@ impl DeviceState {
             let (mut values, mut featured) = (vec![f64::NAN; all], vec![f64::NAN; spec.channels().len()]);
             self.absorb(spec, ts, measured, &mut values, &mut featured);
         }
-        verdict
     }
 
     fn absorb(&mut self, spec: &FeatureSpec, ts: i64, measured: &[f64], values: &mut [f64], featured: &mut [f64]) {
@@ -138,7 +151,7 @@ impl DeviceState {
             self.windows.statistics(window, *length, out, &mut room);
         }
         columns.one(Family::Gap, self.gap.map_or(f64::NAN, |ms| ms as f64 / 1_000.0));
-        columns.one(Family::Missing, self.missing);
+        columns.one(Family::Missing, finite(self.missing));
         self.wear_values(&mut columns, ts);
         debug_assert!(columns.rest.is_empty());
     }
@@ -163,7 +176,7 @@ impl DeviceState {
             (0..windows).for_each(|w| columns.one(Family::Count, self.wear.events(columns.spec, code, w, ts)));
         }
         (0..fleet.events.len()).for_each(|code| columns.one(Family::Since, self.wear.since(code, ts)));
-        self.wear.attributes.iter().for_each(|x| columns.one(Family::Attribute, *x));
+        self.wear.attributes.iter().for_each(|x| columns.one(Family::Attribute, finite(*x)));
     }
 }
 

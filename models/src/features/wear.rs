@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::panes::{PANES, pane, slot};
+use super::panes::{PANES, pane};
 use super::spec::FeatureSpec;
 use crate::Event;
 use crate::time::parse_rfc3339;
@@ -19,15 +19,19 @@ pub(super) struct Part {
     pub(super) used: Option<i64>,
 }
 
+/// Panes in which events are counted: those of a window, and two ahead, so that an event of a clock a little ahead does not drive out
+/// one that still counts.
+const COUNTED: i64 = PANES + 2;
+
 /// Events of one code within one window: pane numbers and how many events fell into each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ring(pub(super) [(i64, u32); PANES as usize]);
+pub(super) struct Ring(pub(super) [(i64, u32); COUNTED as usize]);
 
 impl Ring {
-    pub(super) const EMPTY: Self = Self([(i64::MIN, 0); PANES as usize]);
+    pub(super) const EMPTY: Self = Self([(i64::MIN, 0); COUNTED as usize]);
 
     fn add(&mut self, pane: i64) {
-        let (tag, count) = &mut self.0[slot(pane)];
+        let (tag, count) = &mut self.0[pane.rem_euclid(COUNTED) as usize];
         if pane > *tag {
             (*tag, *count) = (pane, 0);
         }

@@ -110,8 +110,11 @@ fn events_are_read_and_their_mistakes_named() {
     assert_eq!(ack.status, AckStatus::Rejected);
 }
 
-/// Everything that a decoder makes of a payload, comparable to the last bit.
-fn outcome(decoder: &mut Decoder, payload: &str) -> Vec<(u32, Result<(i64, Vec<u64>, String), Refused>)> {
+/// A reading, comparable to the last bit: time, values, extra.
+type Good = (i64, Vec<u64>, String);
+
+/// Everything that a decoder makes of a payload.
+fn outcome(decoder: &mut Decoder, payload: &str) -> Vec<(u32, Result<Good, Refused>)> {
     let mut out = Vec::new();
     let good = |r: &Reading| (r.ts, r.values.iter().map(|v| v.to_bits()).collect(), r.extra.clone());
     decoder.telemetry("d-1", payload.as_bytes(), NOW + 60_000, |idx, _, r| out.push((idx, r.map(good))));

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use homeward_models::features::{DeviceState, FeatureSpec, Verdict};
-use homeward_models::label::{self, Life, Mark, RowLabel};
+use homeward_models::label::{self, Life, RowLabel};
 
 use crate::history::{DeviceHistory, History};
 use crate::{Settings, TrainError, positives_word};
@@ -74,9 +74,7 @@ impl Matrix {
             codes.extend(row.iter().zip(edges).map(|(x, edges)| code(*x, edges)));
         });
         let times = &self.times[first..];
-        let mut marks: Vec<(i64, Mark)> = device.events.iter().filter_map(|e| Some((e.ts, Mark::of(e)?))).collect();
-        // A failure and its repair reported for one moment happened in that order.
-        marks.sort_by_key(|(ts, mark)| (*ts, *mark != Mark::Failure));
+        let marks = label::marks(&device.events);
         self.labels.extend(label::label(times, &marks, settings.target));
         let lives = label::lives(times, &marks);
         self.devices.push(DeviceRows { name: device.name.clone(), rows: first..self.times.len(), lives });

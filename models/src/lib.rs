@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod artifact;
+pub mod calibration;
 pub mod call;
 pub mod cost;
 pub mod decision;

@@ -7,9 +7,11 @@ use std::ops::Range;
 
 use homeward_models::features::{DeviceState, FeatureSpec, Verdict};
 use homeward_models::label::{self, Life, RowLabel};
+use homeward_models::{Event, EventKind, Finding};
 
 use crate::history::{DeviceHistory, History};
-use crate::{Settings, TrainError, positives_word};
+use crate::learn::positives_word;
+use crate::{Settings, TrainError};
 
 /// Code of a missing value; the others are 1 + the number of edges below the value.
 pub(crate) const MISSING: u8 = 0;
@@ -24,6 +26,10 @@ pub(crate) struct DeviceRows {
     pub(crate) rows: Range<usize>,
     /// Its lives; row numbers count from its own first row.
     pub(crate) lives: Vec<Life>,
+    /// What failed (or was found faulty) when, by the events' word.
+    pub(crate) components: Vec<(i64, Option<String>)>,
+    /// Times of confirmed inspections that no failure was reported for: they count as failures.
+    pub(crate) confirmed: Vec<i64>,
 }
 
 /// Codes and labels of all accepted readings, device by device in order of `ts`.
@@ -68,7 +74,7 @@ impl Matrix {
     fn add(&mut self, history: &History, device: &DeviceHistory, spec: &FeatureSpec, settings: &Settings, row: &mut [f64]) {
         let first = self.times.len();
         let (times, codes, edges) = (&mut self.times, &mut self.codes, &self.edges);
-        replay(history, device, spec, |ts, state| {
+        replay(history, &history.columns(), device, spec, |ts, state| {
             state.features(spec, row);
             times.push(ts);
             codes.extend(row.iter().zip(edges).map(|(x, edges)| code(*x, edges)));
@@ -77,7 +83,28 @@ impl Matrix {
         let marks = label::marks(&device.events);
         self.labels.extend(label::label(times, &marks, settings.target));
         let lives = label::lives(times, &marks);
-        self.devices.push(DeviceRows { name: device.name.clone(), rows: first..self.times.len(), lives });
+        let ends = |e: &&Event| matches!(label::Mark::of(e), Some(label::Mark::Failure | label::Mark::Fault));
+        let components = device.events.iter().filter(ends).map(|e| (e.ts, e.component.clone())).collect();
+        let failed = |at: i64| device.events.iter().any(|e| e.ts == at && e.kind == EventKind::Failure);
+        let confirmed = device.events.iter().filter(|e| e.kind == EventKind::Inspection(Finding::Confirmed) && !failed(e.ts));
+        let confirmed = confirmed.map(|e| e.ts).collect();
+        self.devices.push(DeviceRows { name: device.name.clone(), rows: first..self.times.len(), lives, components, confirmed });
+    }
+
+    /// The code of one feature of one row.
+    pub(crate) fn code(&self, row: usize, feature: usize) -> u8 {
+        self.codes[row * self.features + feature]
+    }
+
+    /// Writes values that are coded as the row's: any tree over the bins treats them as it treats the row.
+    pub(crate) fn values(&self, row: usize, values: &mut [f64]) {
+        for (feature, value) in values.iter_mut().enumerate() {
+            let edges = &self.edges[feature];
+            *value = match self.code(row, feature) {
+                MISSING => f64::NAN,
+                code => edges.get(usize::from(code) - 1).copied().unwrap_or(f64::MAX),
+            };
+        }
     }
 
     /// What the columns are.
@@ -88,11 +115,6 @@ impl Matrix {
     /// Number of rows.
     pub(crate) fn rows(&self) -> usize {
         self.times.len()
-    }
-
-    /// The codes of one row.
-    pub(crate) fn codes(&self, row: usize) -> &[u8] {
-        &self.codes[row * self.features..][..self.features]
     }
 
     /// Failures that a reading came before.
@@ -106,16 +128,13 @@ impl Matrix {
         d.lives.iter().any(|l| l.failure.is_some()) || self.labels[d.rows.clone()].contains(&RowLabel::Present(true))
     }
 
-    /// Folds: as many as asked for, but with fewer than ten failures one failing device each.
-    pub(crate) fn folds(&self, settings: &Settings) -> usize {
-        let failing = (0..self.devices.len()).filter(|d| self.failing(*d)).count();
-        if self.failures() < 10 { failing.max(2) } else { settings.folds.min(failing.max(2)) }
-    }
-
     /// Whether there is enough to learn from.
     pub(crate) fn check(&self, settings: &Settings) -> Result<(), TrainError> {
         let little = |found: String, needed: &str| Err(TrainError::TooLittle { found, needed: needed.into() });
         let failing = (0..self.devices.len()).filter(|d| self.failing(*d)).count();
+        if self.features == 0 || self.edges.iter().all(Vec::is_empty) {
+            return little("no signal that ever changes".into(), "signals of the fleet with values in their ranges");
+        }
         if self.devices.len() < 2 {
             return little(format!("{} device", self.devices.len()), "at least two devices: one is held out while the others teach");
         }
@@ -129,18 +148,25 @@ impl Matrix {
     }
 }
 
-/// Walks a device's readings and events in order of time through the kernel; `each` sees every accepted reading.
-fn replay(history: &History, device: &DeviceHistory, spec: &FeatureSpec, mut each: impl FnMut(i64, &DeviceState)) {
+/// Walks a device's readings and events in order of time through the kernel; `each` sees every accepted reading. `columns`: where each measured
+/// signal of `spec` stands in the history.
+pub(crate) fn replay(
+    history: &History,
+    columns: &[Option<usize>],
+    device: &DeviceHistory,
+    spec: &FeatureSpec,
+    mut each: impl FnMut(i64, &DeviceState),
+) {
     let mut state = DeviceState::new(spec);
-    let mut measured = vec![f64::NAN; history.signals.len()];
+    let mut measured = vec![f64::NAN; columns.len()];
     let mut events = device.events.iter().peekable();
     for row in device.rows.clone() {
         let ts = history.ts[row];
         while let Some(event) = events.next_if(|e| e.ts <= ts) {
             state.event(spec, event);
         }
-        for (value, column) in measured.iter_mut().zip(&history.signals) {
-            *value = column[row];
+        for (value, column) in measured.iter_mut().zip(columns) {
+            *value = column.map_or(f64::NAN, |c| history.signals[c][row]);
         }
         if !matches!(state.reading(spec, ts, &measured), Verdict::Refused(_)) {
             each(ts, &state);
@@ -154,7 +180,7 @@ fn sample(history: &History, spec: &FeatureSpec) -> Vec<Vec<f64>> {
     let mut sample = Vec::with_capacity(history.ts.len() / step + 1);
     let mut at = 0usize;
     for device in &history.devices {
-        replay(history, device, spec, |_, state| {
+        replay(history, &history.columns(), device, spec, |_, state| {
             if at.is_multiple_of(step) {
                 let mut row = vec![0.0; spec.len()];
                 state.features(spec, &mut row);

@@ -4,7 +4,7 @@
 //! So it is given bin codes (missing is code 0, below every value), and classes of equal weight, so that pruning (which merges
 //! leaves of one label) keeps the splits around the prior odds; the rates come from all rows of the devices fitted on.
 
-use homeward_models::ensemble::{Ensemble, Link, Node};
+use homeward_models::ensemble::{Arithmetic, Ensemble, Link, Node};
 use homeward_models::label::Label;
 use linfa::Dataset;
 use linfa::traits::Fit;
@@ -132,6 +132,7 @@ impl Tree {
         };
         Ensemble {
             link: Link::Mean,
+            arithmetic: Arithmetic::default(),
             features: matrix.features,
             horizons: self.horizons,
             base: vec![0.0; self.horizons],

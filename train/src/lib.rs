@@ -4,10 +4,12 @@
 //! devices, the threshold of least cost over them, a verdict by bootstrap, the recipe refitted on all, the registry.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod binned;
 mod error;
 mod evaluate;
 mod folds;
 mod history;
+pub mod learners;
 mod matrix;
 mod metrics;
 mod settings;

@@ -4,12 +4,14 @@
 //! risks, calibration, the threshold of least cost, a verdict by bootstrap, the recipe refitted on all, the registry.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod binned;
 mod calibrate;
 mod error;
 mod evaluate;
 mod gate;
 mod history;
 mod learn;
+pub mod learners;
 mod matrix;
 mod metrics;
 mod plan;

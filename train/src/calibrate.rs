@@ -4,9 +4,9 @@
 //! None, a sigmoid and a monotone curve compete by the Brier score of the folds so calibrated.
 
 use homeward_models::calibration::Calibration;
-use homeward_models::label::Label;
 
 use crate::Settings;
+use crate::learners::{Outcome, Targets};
 use crate::matrix::Matrix;
 use crate::plan::{Part, Plan};
 
@@ -14,10 +14,8 @@ use crate::plan::{Part, Plan};
 pub(crate) struct Risks {
     /// Calibrated risk at the last horizon, one a row; 0 where nobody judged.
     pub(crate) deciding: Vec<f64>,
-    /// The curves that go into service, one a horizon.
+    /// The curves that go into service, one a horizon: from q to its probability.
     pub(crate) calibrations: Vec<Calibration>,
-    /// Brier score over the folds at the last horizon.
-    pub(crate) brier: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,14 +32,14 @@ struct Rows {
     folds: Vec<usize>,
 }
 
-/// Calibrates `raw` risks, by horizon and row.
+/// Calibrates `raw`: q_k by horizon and row, the probability of a failure in (h_{k−1}, h_k] given none before.
 pub(crate) fn calibrate(matrix: &Matrix, plan: &Plan, raw: &[Vec<f64>], settings: &Settings) -> Risks {
     let mut deciding = vec![0.0f64; matrix.rows()];
     let mut calibrations = Vec::with_capacity(raw.len());
-    let mut brier = f64::NAN;
-    for (raw, horizon) in raw.iter().zip(&settings.horizons) {
-        let known = Rows::known(matrix, plan, raw, *horizon);
-        let (kind, score) = known.best(plan.folds);
+    let targets = Targets::of_labels(&matrix.labels, &settings.horizons);
+    for (k, raw) in raw.iter().enumerate() {
+        let known = Rows::known(matrix, plan, raw, &targets, k);
+        let kind = known.best(plan.folds).0;
         let service = known.fit(kind, None);
         for part in plan.parts() {
             let curve = match part {
@@ -49,25 +47,24 @@ pub(crate) fn calibrate(matrix: &Matrix, plan: &Plan, raw: &[Vec<f64>], settings
                 Part::HoldOut => &service,
             };
             for row in plan.judged(matrix, part).into_iter().flatten() {
-                // The risk at a longer horizon is never below that at a shorter one.
-                deciding[row] = deciding[row].max(curve.apply(raw[row]));
+                // As `Model::score` accumulates.
+                deciding[row] = 1.0 - (1.0 - deciding[row]) * (1.0 - curve.apply(raw[row]));
             }
         }
         calibrations.push(service);
-        brier = score;
     }
-    Risks { deciding, calibrations, brier }
+    Risks { deciding, calibrations }
 }
 
 impl Rows {
-    fn known(matrix: &Matrix, plan: &Plan, raw: &[f64], horizon: i64) -> Self {
+    fn known(matrix: &Matrix, plan: &Plan, raw: &[f64], targets: &Targets, k: usize) -> Self {
         let mut rows = Self { scores: Vec::new(), labels: Vec::new(), folds: Vec::new() };
         for fold in 0..plan.folds {
             for row in plan.judged(matrix, Part::Fold(fold)).into_iter().flatten() {
-                let label = matrix.labels[row].at(horizon);
-                if label != Label::Unknown {
+                let outcome = targets.outcome(row, k);
+                if outcome != Outcome::Unknown {
                     rows.scores.push(raw[row]);
-                    rows.labels.push(label == Label::Positive);
+                    rows.labels.push(outcome == Outcome::Failed);
                     rows.folds.push(fold);
                 }
             }

@@ -16,6 +16,7 @@ mod matrix;
 mod metrics;
 mod plan;
 mod recipe;
+mod residual;
 mod sample;
 mod score;
 mod settings;
@@ -34,7 +35,7 @@ use serde::Deserialize;
 pub use error::TrainError;
 pub use metrics::{AgainstMetrics, ComponentMetrics, FailureMetrics, HoldOutMetrics, LabelMetrics, Metrics, PolicyMetrics};
 pub use score::ScoredReading;
-pub use settings::{Promote, Settings, WrittenTrain};
+pub use settings::{LearnerChoice, Promote, Settings, WrittenTrain};
 
 use learn::{Champion, Learnt, Watch};
 
@@ -57,7 +58,7 @@ pub async fn train(store: &Store, fleet: &Fleet, settings: &Settings, now_ms: i6
     let registry = registry(store, fleet.written())?;
     let champion = champion(&registry).await?;
     let history = history::read(store, fleet, progress).await?;
-    let learnt = learn::learn(history, fleet, settings, champion, &watch)?;
+    let learnt = learn::learn(&history, fleet, settings, champion, &watch)?;
     let seconds = watch.started.elapsed().as_secs_f64();
     let metrics = Metrics::new(&learnt.evaluation, &learnt.usage, &learnt.model, &learnt.tried, seconds);
     let (promote, why) = gate::judge(settings.promote, &learnt.evaluation);

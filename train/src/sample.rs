@@ -12,7 +12,7 @@ use crate::Settings;
 use crate::matrix::Matrix;
 
 /// Rows to fit on, ascending, and what each weighs.
-pub(crate) struct Fitted {
+pub(crate) struct FitRows {
     pub(crate) rows: Vec<u32>,
     pub(crate) weights: Vec<f32>,
     /// Positive ones at the last horizon.
@@ -35,13 +35,13 @@ fn stratum(label: RowLabel, settings: &Settings) -> Option<usize> {
 }
 
 /// The rows of `ranges` (ascending) to fit on, about `max_fit_rows` at most; each row is drawn on its own.
-pub(crate) fn rows(matrix: &Matrix, ranges: &[Range<usize>], settings: &Settings, seed: u64) -> Fitted {
+pub(crate) fn rows(matrix: &Matrix, ranges: &[Range<usize>], settings: &Settings, seed: u64) -> FitRows {
     let known = || ranges.iter().cloned().flatten().filter_map(|row| Some((row, stratum(matrix.labels[row], settings)?)));
     let mut counts = [0usize; 3];
     known().for_each(|(_, stratum)| counts[stratum] += 1);
     let quotas = quotas(counts, settings.max_fit_rows);
     let mut chance = Pcg64Mcg::seed_from_u64(seed);
-    let mut fitted = Fitted { rows: Vec::new(), weights: Vec::new(), positives: 0 };
+    let mut fitted = FitRows { rows: Vec::new(), weights: Vec::new(), positives: 0 };
     for (row, stratum) in known() {
         let (taken, of) = (quotas[stratum] as f64, counts[stratum] as f64);
         if taken == of || (chance.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * of < taken {

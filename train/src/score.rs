@@ -66,7 +66,7 @@ fn label_all(history: &History, target: Target, scored: &mut [ScoredReading]) {
 fn risk(model: &Model, state: &DeviceState, row: &mut [f64]) -> f64 {
     state.features(&model.spec, row);
     let mut risks = vec![0.0; model.horizons.len()];
-    model.ensemble.score(row, &mut risks);
+    model.score(row, &mut risks);
     risks.last().copied().unwrap_or_default()
 }
 

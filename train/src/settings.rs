@@ -19,6 +19,10 @@ pub struct WrittenTrain {
     /// `failure` (default): a failure within a horizon. `present`: a fault that is there, from its event `fault` to the failure or repair; for faults without a
     /// forerunner. Horizons then only name the risk.
     pub target: String,
+    /// `auto` (default): those that fit the data are tried, and the one of least cost is kept; `tree`: one readable tree; `boost`: gradient boosting.
+    pub learner: String,
+    /// Settings of a learner that are tried at most, default 3.
+    pub trials: usize,
     /// Groups of devices that are held out in turn, default 5.
     pub folds: usize,
     /// Share held out of all choices: of the failures, the latest ones; where each device has one life, of the devices. Default 0.2, 0 for none.
@@ -32,9 +36,9 @@ pub struct WrittenTrain {
     pub budget: String,
     /// File in Prometheus' text format that tells of the last run, for a monitor; default none.
     pub metrics_file: String,
-    /// Depth of the tree, default 6.
+    /// Depth of the one tree of learner `tree`, default 6.
     pub depth: usize,
-    /// Balanced weight that a leaf holds at least, default 20.
+    /// Balanced weight that its leaves hold at least, default 20.
     pub min_leaf: f32,
     /// About how many rows a model is fitted on, default 100,000: readings near a failure first; those far from any are thinned, and weigh as much as those
     /// they stand for.
@@ -46,6 +50,8 @@ impl Default for WrittenTrain {
         Self {
             horizons: vec!["10m".into()],
             target: "failure".into(),
+            learner: "auto".into(),
+            trials: 3,
             folds: 5,
             seed: 1,
             holdout: 0.2,
@@ -57,6 +63,17 @@ impl Default for WrittenTrain {
             max_fit_rows: 100_000,
         }
     }
+}
+
+/// What learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LearnerChoice {
+    /// Those that fit the data; the one of least cost is kept.
+    Auto,
+    /// One readable tree.
+    Tree,
+    /// Gradient boosting.
+    Boost,
 }
 
 /// When the champion moves.
@@ -77,6 +94,10 @@ pub struct Settings {
     pub horizons: Vec<i64>,
     /// What is learnt.
     pub target: Target,
+    /// What learns.
+    pub learner: LearnerChoice,
+    /// Settings of a learner that are tried at most.
+    pub trials: usize,
     /// Groups of devices.
     pub folds: usize,
     /// Share held out.
@@ -120,6 +141,13 @@ impl Settings {
             "never" => Promote::Never,
             other => return Err(ConfigError::new("train.promote", format!("{other:?}"), "\"better\", \"always\" or \"never\"")),
         };
+        let learner = match train.learner.as_str() {
+            "auto" => LearnerChoice::Auto,
+            "tree" => LearnerChoice::Tree,
+            "boost" => LearnerChoice::Boost,
+            other => return Err(ConfigError::new("train.learner", format!("{other:?}"), "\"auto\", \"tree\" or \"boost\"")),
+        };
+        within("train.trials", train.trials, 1, 3)?;
         within("train.folds", train.folds, 2, 100)?;
         within("train.depth", train.depth, 1, 12)?;
         within("train.max_fit_rows", train.max_fit_rows, 100, 10_000_000)?;
@@ -133,6 +161,8 @@ impl Settings {
         let longest = horizons.last().copied().unwrap_or_default();
         Ok(Self {
             target,
+            learner,
+            trials: train.trials,
             folds: train.folds,
             holdout: train.holdout,
             seed: train.seed,
@@ -188,6 +218,7 @@ mod tests {
         assert_eq!(key(WrittenTrain { horizons: vec![], ..Default::default() }), "train.horizons");
         assert_eq!(key(WrittenTrain { horizons: vec!["10m".into(), "5m".into()], ..Default::default() }), "train.horizons");
         assert_eq!(key(WrittenTrain { target: "x".into(), ..Default::default() }), "train.target");
+        assert_eq!(key(WrittenTrain { learner: "x".into(), ..Default::default() }), "train.learner");
         assert_eq!(key(WrittenTrain { folds: 1, ..Default::default() }), "train.folds");
         assert_eq!(key(WrittenTrain { holdout: 0.7, ..Default::default() }), "train.holdout");
         assert_eq!(key(WrittenTrain { budget: "soon".into(), ..Default::default() }), "train.budget");

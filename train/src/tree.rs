@@ -12,7 +12,7 @@ use linfa_trees::{DecisionTree, TreeNode};
 use ndarray::{Array1, Array2};
 
 use crate::matrix::Matrix;
-use crate::sample::Fitted;
+use crate::sample::FitRows;
 use crate::{Settings, TrainError};
 
 /// A split of codes: left if the code is at most `code`.
@@ -35,7 +35,7 @@ pub(crate) struct Tree {
 }
 
 /// Fits a tree on weighed rows.
-pub(crate) fn fit(matrix: &Matrix, sample: &Fitted, settings: &Settings) -> Result<Tree, TrainError> {
+pub(crate) fn fit(matrix: &Matrix, sample: &FitRows, settings: &Settings) -> Result<Tree, TrainError> {
     let horizon = settings.horizon();
     let known = |r: &usize| matrix.labels[*r].at(horizon) != Label::Unknown;
     let (rows, weights): (Vec<usize>, Vec<f32>) =
@@ -78,7 +78,7 @@ impl Tree {
     }
 
     /// q_k of each leaf: failures in (h_{k−1}, h_k] over the readings of which that is known, drawn towards the overall rate by one reading's weight.
-    fn refill(&mut self, matrix: &Matrix, sample: &Fitted, settings: &Settings) {
+    fn refill(&mut self, matrix: &Matrix, sample: &FitRows, settings: &Settings) {
         let k = settings.horizons.len();
         let leaves = self.cover.len();
         let (mut failed, mut at_risk) = (vec![0.0; leaves * k], vec![0.0; leaves * k]);
@@ -127,7 +127,7 @@ impl Tree {
     pub(crate) fn to_ensemble(&self, matrix: &Matrix) -> Ensemble {
         let node = |s: &Split| {
             // Left of "at most code c" are the values up to the c-th edge, and always the missing ones; c = 0 is those alone.
-            let threshold = if s.code == 0 { f64::MIN } else { matrix.edges[s.feature as usize][usize::from(s.code) - 1] };
+            let threshold = if s.code == 0 { f64::MIN } else { matrix.binned.bins().edges(s.feature as usize)[usize::from(s.code) - 1] };
             Node { feature: s.feature, threshold, missing_left: true, left: s.left, right: s.right }
         };
         Ensemble {

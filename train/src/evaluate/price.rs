@@ -5,7 +5,8 @@ use homeward_models::decision::Rules;
 use homeward_models::features::Feature;
 
 use crate::Settings;
-use crate::matrix::{MISSING, Matrix};
+use crate::binned::MISSING;
+use crate::matrix::Matrix;
 use crate::plan::{Part, Plan, Stretch};
 
 /// Above every risk: the policy that never calls.
@@ -151,7 +152,7 @@ impl<'a> Pricer<'a> {
         let mut scores = vec![0.0; self.matrix.rows()];
         for (column, feature) in spec.features().iter().enumerate() {
             let Feature::Last { channel } = feature else { continue };
-            let codes = self.matrix.edges[column].len() + 1;
+            let codes = self.matrix.binned.bins().edges(column).len() + 1;
             for (word, high) in [("high", true), ("low", false)] {
                 for (row, score) in scores.iter_mut().enumerate() {
                     *score = level(self.matrix.code(row, column), high, codes);

@@ -230,7 +230,7 @@ impl Turn<'_> {
         let model = &self.speaker.service.model;
         self.device.ts = ts;
         self.device.risks.resize(model.horizons.len(), 0.0);
-        model.ensemble.score(self.row, &mut self.device.risks);
+        model.score(self.row, &mut self.device.risks);
         let risk = self.device.risks.last().copied().unwrap_or_default();
         match self.device.gate.step(ts, risk, model.threshold, &model.rules) {
             Change::Raised => self.raise(ts),

@@ -48,7 +48,7 @@ impl<'a> Speaker<'a> {
             threshold: model.threshold,
             model: self.model(),
             reasons: reasons.to_vec(),
-            cost: ExpectedCost { come_home: c.trip + risk * c.repair + (1.0 - risk) * c.inspect, fly_on: risk * c.failure },
+            cost: ExpectedCost { come_home: c.trip + risk * c.repair + (1.0 - risk) * c.inspect, fly_on: risk * c.failure, land: None },
         };
         let mut out = json(self.topics.call_to(&device.id), &call)?;
         out.message_expiry_s = u32::try_from(self.rules.expiry / 1000).ok();
@@ -73,7 +73,7 @@ impl<'a> Speaker<'a> {
 
     /// Word to the operators.
     pub(crate) fn operators(&self, note: &'static str, device: &DeviceId, alert_id: &str, detail: String) -> Option<Outgoing> {
-        json(self.topics.operators.clone(), &OperatorNote { note, device: device.as_str(), alert_id, detail })
+        json(self.topics.operators.clone(), &OperatorNote { note, device: Some(device.as_str()), alert_id: Some(alert_id), detail })
     }
 
     /// What speaks for a failure in the last horizon's own stretch, largest first; what speaks against it is no reason for a call.

@@ -132,7 +132,7 @@ impl Plan {
         for (d, device) in matrix.devices.iter().enumerate() {
             for life in &device.lives {
                 let rows = device.rows.start + life.first..device.rows.start + life.end;
-                let end = end(life, settings.target);
+                let end = end_of(life, settings.target);
                 let mut add = |rows: Range<usize>, end, part| {
                     if !rows.is_empty() {
                         stretches.push(Stretch { device: d, rows, end, part });
@@ -154,7 +154,7 @@ impl Plan {
 }
 
 /// How a life ended, as far as the target goes.
-fn end(life: &Life, target: Target) -> End {
+pub(crate) fn end_of(life: &Life, target: Target) -> End {
     match (target, life.failure, life.fault) {
         (Target::Failure, Some(at), _) => End::Failed(at),
         (Target::Present, failure, Some(since)) => End::Faulty { since, failure },
@@ -184,7 +184,7 @@ fn from(matrix: &Matrix, rows: &Range<usize>, ts: i64) -> Range<usize> {
 /// Times of the failures (faults) that a reading came before, ascending.
 fn failure_times(matrix: &Matrix, target: Target) -> Vec<i64> {
     let lives = matrix.devices.iter().flat_map(|d| &d.lives);
-    let mut times: Vec<i64> = lives.filter_map(|l| end(l, target).ts()).collect();
+    let mut times: Vec<i64> = lives.filter_map(|l| end_of(l, target).ts()).collect();
     times.sort_unstable();
     times
 }
@@ -192,7 +192,7 @@ fn failure_times(matrix: &Matrix, target: Target) -> Vec<i64> {
 /// Where the hold-out begins in time, if most failures are of devices that go on to live another life.
 fn cut(matrix: &Matrix, failures: &[i64], settings: &Settings, seen: Option<i64>) -> Option<Cut> {
     let again = matrix.devices.iter().filter(|d| d.lives.len() > 1);
-    let of_those: usize = again.map(|d| d.lives.iter().filter(|l| end(l, settings.target).ts().is_some()).count()).sum();
+    let of_those: usize = again.map(|d| d.lives.iter().filter(|l| end_of(l, settings.target).ts().is_some()).count()).sum();
     let kept = failures.len() - (failures.len() as f64 * settings.holdout).round() as usize;
     if settings.holdout == 0.0 || 2 * of_those <= failures.len() || kept < 2 || kept >= failures.len() {
         return None;

@@ -21,7 +21,7 @@ pub struct ScoredReading {
 }
 
 /// The columns of the history that the signals of `spec` stand in; `None` where the history has no such signal.
-fn columns(history: &History, spec: &FeatureSpec) -> Vec<Option<usize>> {
+pub(crate) fn columns(history: &History, spec: &FeatureSpec) -> Vec<Option<usize>> {
     spec.fleet().signals().iter().map(|s| history.names.iter().position(|n| *n == s.name)).collect()
 }
 

@@ -18,10 +18,10 @@ pub(crate) use champion::Against;
 pub(crate) use champion::{Incumbent, against};
 pub(crate) use price::Baselines;
 pub(crate) use price::{NEVER, Pricer, sum};
-pub(crate) use rows::{Known, precision_recall, reliability};
+pub(crate) use rows::{Known, log_odds, precision_recall, reliability};
 pub(crate) use rows::{RowMetrics, exact_interval};
-pub(crate) use threshold::CONFIDENCE;
 use threshold::Table;
+pub(crate) use threshold::{CONFIDENCE, paired};
 
 /// How the bootstrap judged.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -57,7 +57,7 @@ pub struct CallReason<'a> {
     pub contribution: f64,
 }
 
-/// Expected money of the two ways to go on.
+/// Expected money of the ways to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ExpectedCost {
     /// Of coming home.
@@ -66,6 +66,9 @@ pub struct ExpectedCost {
     /// Of flying on.
     #[serde(rename = "continue")]
     pub fly_on: f64,
+    /// Of landing where it is, where that is a choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub land: Option<f64>,
 }
 
 /// The call: an advice that expires. Autopilot failsafes and the pilot outrank it.
@@ -152,12 +155,14 @@ pub struct Health<'a> {
 /// Word to the operators: what people must hear.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperatorNote<'a> {
-    /// `call_rejected`, `call_failed` or `too_many_raised`.
+    /// `call_rejected`, `call_failed`, `too_many_raised` or `drift`.
     pub note: &'static str,
-    /// Whose.
-    pub device: &'a str,
-    /// Which alert.
-    pub alert_id: &'a str,
+    /// Whose; none for what concerns the fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<&'a str>,
+    /// Which alert, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert_id: Option<&'a str>,
     /// More, for people.
     pub detail: String,
 }

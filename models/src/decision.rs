@@ -1,6 +1,11 @@
-//! Deciding: from risks to raised, repeated and cleared alerts. Pure state machines over event time.
+//! Deciding: from risks to raised, repeated and cleared alerts, and to the action of least expected cost. Pure state machines over event time.
 
+mod action;
+
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+
+pub use action::{Homing, Outlook, Sight, Situation, decide};
 
 use crate::ConfigError;
 use crate::time::parse_duration;
@@ -24,6 +29,25 @@ pub struct WrittenDecide {
     pub expiry: String,
     /// Beyond this share of the fleet raised at once, new calls go to the operators only; default 0.2.
     pub max_raised_share: f64,
+    /// The signals with the device's latitude and longitude in degrees, such as `["lat", "lon"]`; default none: the way home is not known.
+    pub position: Vec<String>,
+    /// Latitude and longitude of home for devices whose `attributes` event names none (`"home": {"lat", "lon"}`); default none.
+    pub home: Vec<f64>,
+    /// Speed on the way home, m/s; default 0: not known.
+    pub speed: f64,
+    /// Distance over speed takes this many times as long, default 1.5.
+    pub margin: f64,
+    /// The signal with the autopilot's own word on the time home in seconds, taken over distance and speed; default none.
+    pub time_home: String,
+    /// The signal with the seconds left of the mission; default none: to go on is then no choice.
+    pub mission_left: String,
+    /// On the ground each of these signals is at most this much, such as `{ throttle = 0.05 }`; default none: never on the ground.
+    pub ground: IndexMap<String, f64>,
+    /// Money that it takes to fetch a device which landed where it was; default none: to land is then no choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub land_cost: Option<f64>,
+    /// Time to land, default 30 s.
+    pub land_time: String,
 }
 
 impl Default for WrittenDecide {
@@ -37,6 +61,15 @@ impl Default for WrittenDecide {
             repeat_every: text("20s"),
             expiry: text("60s"),
             max_raised_share: 0.2,
+            position: Vec::new(),
+            home: Vec::new(),
+            speed: 0.0,
+            margin: 1.5,
+            time_home: String::new(),
+            mission_left: String::new(),
+            ground: IndexMap::new(),
+            land_cost: None,
+            land_time: text("30s"),
         }
     }
 }
@@ -99,6 +132,17 @@ pub enum Change {
     Cleared,
 }
 
+/// What a [`Gate`] remembers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GateMemory {
+    /// Whether an alert stands.
+    pub raised: bool,
+    /// Since when, and for how many readings, the risk has been at the threshold.
+    pub above: Option<(i64, u32)>,
+    /// Since when it has been below the clearing level.
+    pub below: Option<i64>,
+}
+
 /// Hysteresis over one device's risks: never raised twice without a clear between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Gate {
@@ -144,6 +188,16 @@ impl Gate {
     /// Whether an alert stands.
     pub fn raised(&self) -> bool {
         self.raised
+    }
+
+    /// What it remembers, to be kept over a restart.
+    pub fn memory(&self) -> GateMemory {
+        GateMemory { raised: self.raised, above: self.above, below: self.below }
+    }
+
+    /// A gate that goes on from what another remembered.
+    pub fn recall(memory: GateMemory) -> Self {
+        Self { raised: memory.raised, above: memory.above, below: memory.below }
     }
 
     /// Event time begins anew: what was counted is dropped, an alert that stands goes on standing.
@@ -251,6 +305,23 @@ mod tests {
                     Change::None => (),
                 }
                 prop_assert_eq!(gate.raised(), raised);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_gate_that_is_kept_and_recalled_anywhere_goes_on_as_one_that_was_not(
+            steps in prop::collection::vec((1i64..5_000, 0.0f64..1.0, any::<bool>()), 0..200),
+        ) {
+            let rules = Rules { raise_readings: 2, raise_for: 1_000, clear_for: 3_000, ..rules() };
+            let (mut whole, mut cut, mut ts) = (Gate::default(), Gate::default(), 0);
+            for (pause, risk, restart) in steps {
+                ts += pause;
+                if restart {
+                    cut = Gate::recall(cut.memory());
+                }
+                prop_assert_eq!(whole.step(ts, risk, 0.5, &rules), cut.step(ts, risk, 0.5, &rules));
             }
         }
     }

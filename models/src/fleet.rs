@@ -3,99 +3,16 @@
 //! The written form is what `homeward.toml` and the model file hold; the checked form is what the code works with. All signals,
 //! raw ones first and derived ones after them, are *channels*: columns of one vector of values.
 
-use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+mod family;
+mod rules;
+mod written;
+
+pub use family::{Families, Family};
+pub use written::{WrittenAttribute, WrittenDerived, WrittenFleet, WrittenSignal};
 
 use crate::ConfigError;
 use crate::time::{duration_name, parse_duration};
-
-/// `[fleet]` as written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WrittenFleet {
-    /// Name of the fleet and of its model in the registry: 1 to 64 characters of `a-z0-9_-`.
-    pub name: String,
-    /// Window lengths, default 10 s, 60 s, 10 min; at least 6 ms.
-    #[serde(default = "default_windows")]
-    pub windows: Vec<String>,
-    /// How long after its first reading, and after each maintenance, a device's normal values are learnt; default 2 min.
-    #[serde(default = "default_commissioning")]
-    pub commissioning: String,
-    /// The measured quantities by name, in the order of the archive's columns.
-    pub signals: IndexMap<String, WrittenSignal>,
-    /// Quantities computed from others by name; each may use signals and derived signals declared before it.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub derived: IndexMap<String, WrittenDerived>,
-}
-
-fn default_windows() -> Vec<String> {
-    ["10s", "60s", "10m"].map(String::from).to_vec()
-}
-
-fn default_commissioning() -> String {
-    "2m".into()
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// A signal as written: `battery_v = { at = "/battery/v", unit = "V", range = [0, 60], component = "battery" }`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WrittenSignal {
-    /// JSON Pointer (RFC 6901) to its place in a reading.
-    pub at: String,
-    /// Unit, for people.
-    #[serde(default)]
-    pub unit: String,
-    /// Lowest and highest believable value; others are archived and count as missing for features.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub range: Option<[f64; 2]>,
-    /// What it watches.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub component: Option<String>,
-    /// Whether features are made of it, default true. A position is archived, but says nothing about wear.
-    #[serde(default = "yes")]
-    pub features: bool,
-}
-
-/// A derived signal as written: exactly one formula, e.g. `power = { product = ["battery_v", "battery_a"], unit = "W" }`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct WrittenDerived {
-    /// Largest less smallest of those present; two at least.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub spread: Option<Vec<String>>,
-    /// Mean of those present.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mean: Option<Vec<String>>,
-    /// Smallest of those present.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min: Option<Vec<String>>,
-    /// Largest of those present.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max: Option<Vec<String>>,
-    /// Sum; missing if one is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sum: Option<Vec<String>>,
-    /// Product; missing if one is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub product: Option<Vec<String>>,
-    /// First over second; missing if one is or the second is 0.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ratio: Option<[String; 2]>,
-    /// The first signal less the median of all of them (itself included): one motor among its siblings. Two at least present.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deviation: Option<Vec<String>>,
-    /// Unit, for people.
-    pub unit: String,
-    /// What it watches; default the component that all its inputs share.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub component: Option<String>,
-    /// Whether features are made of it, default true; `false` for a step on the way to another.
-    pub features: Option<bool>,
-}
+use rules::{check_event, check_name, claims_overlap, pointer, shared, tokens, windows};
 
 /// Lowest and highest believable value of a signal, both included.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,6 +49,24 @@ pub enum Formula {
     Ratio(usize, usize),
     /// First less the median of all.
     Deviation(Vec<usize>),
+    /// A signal less what the fitted tree makes of its regime.
+    Residual {
+        /// The signal.
+        signal: usize,
+        /// What tells the regime.
+        given: Vec<usize>,
+    },
+}
+
+/// A number among the fields of `attributes` events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its name.
+    pub name: String,
+    /// Unit, for people.
+    pub unit: String,
+    /// JSON Pointer to its place in the event.
+    pub at: String,
 }
 
 /// Where a channel's value comes from.
@@ -180,6 +115,12 @@ pub struct Fleet {
     pub measured: usize,
     /// What gets replaced, in the order of first mention.
     pub components: Vec<String>,
+    /// Families of features that are made.
+    pub families: Families,
+    /// Codes of events that are counted as features.
+    pub events: Vec<String>,
+    /// Numbers of `attributes` events that are features.
+    pub attributes: Vec<Attribute>,
     written: WrittenFleet,
 }
 
@@ -196,6 +137,9 @@ impl Fleet {
             channels: Vec::new(),
             measured: written.signals.len(),
             components: Vec::new(),
+            families: Families::check(&written.features)?,
+            events: Vec::new(),
+            attributes: Vec::new(),
             written: written.clone(),
         };
         if written.signals.is_empty() {
@@ -206,6 +150,13 @@ impl Fleet {
         }
         for (name, derived) in &written.derived {
             fleet.add_derived(name, derived)?;
+        }
+        for code in &written.events {
+            check_event(code, &fleet.events)?;
+            fleet.events.push(code.clone());
+        }
+        for (name, attribute) in &written.attributes {
+            fleet.add_attribute(name, attribute)?;
         }
         if !fleet.channels.iter().any(|c| c.features) {
             return Err(ConfigError::new("fleet.signals", "features = false everywhere", "at least one signal with features"));
@@ -228,16 +179,24 @@ impl Fleet {
         self.channels.iter().position(|c| c.name == name)
     }
 
-    /// A 64-bit print of all that decides the features' values, as 16 hexadecimal digits. Model and state carry it.
+    /// [`Fleet::print`] as 16 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
+        format!("{:016x}", self.print())
+    }
+
+    /// A 64-bit print of all that decides the features' values, but for fitted residuals
+    /// ([`FeatureSpec::print`](crate::features::FeatureSpec::print) has those as well). Model and state carry it.
+    pub fn print(&self) -> u64 {
         let mut relevant = self.written.clone();
         relevant.name.clear();
         relevant.signals.values_mut().for_each(|s| s.unit.clear());
         relevant.derived.values_mut().for_each(|d| d.unit.clear());
         relevant.windows = self.windows.iter().map(|w| duration_name(*w)).collect();
         relevant.commissioning = duration_name(self.commissioning);
+        relevant.features = self.families.off();
+        relevant.attributes.values_mut().for_each(|a| a.unit.clear());
         let text = serde_json::to_vec(&relevant).unwrap_or_default();
-        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&text))
+        xxhash_rust::xxh3::xxh3_64(&text)
     }
 
     fn add_signal(&mut self, name: &str, w: &WrittenSignal) -> Result<(), ConfigError> {
@@ -262,19 +221,32 @@ impl Fleet {
         let key = format!("fleet.derived.{name}");
         self.check_channel_name(&key, name)?;
         let (formula, inputs) = self.formula(&key, w)?;
-        let component = match &w.component {
-            Some(c) => self.component(&key, Some(c))?,
-            None => shared(inputs.iter().map(|i| self.channels[*i].component)),
+        let component = match (&w.component, &formula) {
+            (Some(c), _) => self.component(&key, Some(c))?,
+            (None, Formula::Residual { signal, .. }) => self.channels[*signal].component,
+            (None, _) => shared(inputs.iter().map(|i| self.channels[*i].component)),
         };
         let features = w.features.unwrap_or(true);
         self.channels.push(Channel { name: name.into(), unit: w.unit.clone(), component, features, source: Source::Derived(formula) });
         Ok(())
     }
 
+    fn add_attribute(&mut self, name: &str, w: &WrittenAttribute) -> Result<(), ConfigError> {
+        let key = format!("fleet.attributes.{name}");
+        check_name(&key, name, 64, "a name of 1 to 64 characters of a-z 0-9 _")?;
+        tokens(&format!("{key}.at"), &w.at)?;
+        self.attributes.push(Attribute { name: name.into(), unit: w.unit.clone(), at: w.at.clone() });
+        Ok(())
+    }
+
     fn formula(&self, key: &str, w: &WrittenDerived) -> Result<(Formula, Vec<usize>), ConfigError> {
         type Make = fn(Vec<usize>) -> Formula;
         let pair = w.ratio.as_ref().map(|r| r.to_vec());
-        let kinds: [(&str, &Option<Vec<String>>, usize, Make); 8] = [
+        let regime = w.residual.as_ref().map(|r| [r].into_iter().chain(w.given.iter().flatten()).cloned().collect());
+        if w.given.is_some() && regime.is_none() {
+            return Err(ConfigError::new(format!("{key}.given"), "no residual", "residual = \"signal\" beside it"));
+        }
+        let kinds: [(&str, &Option<Vec<String>>, usize, Make); 9] = [
             ("spread", &w.spread, 2, Formula::Spread),
             ("mean", &w.mean, 1, Formula::Mean),
             ("min", &w.min, 1, Formula::Min),
@@ -283,14 +255,18 @@ impl Fleet {
             ("product", &w.product, 1, Formula::Product),
             ("ratio", &pair, 2, |i| Formula::Ratio(i[0], i[1])),
             ("deviation", &w.deviation, 2, Formula::Deviation),
+            ("residual", &regime, 2, |i| Formula::Residual { signal: i[0], given: i[1..].to_vec() }),
         ];
         let given: Vec<_> = kinds.iter().filter_map(|(word, names, least, make)| names.as_ref().map(|n| (word, n, least, make))).collect();
         let [(word, names, least, make)] = given.as_slice() else {
             let found =
                 if given.is_empty() { "no formula".to_string() } else { given.iter().map(|g| *g.0).collect::<Vec<_>>().join(" and ") };
-            return Err(ConfigError::new(key, found, "exactly one of spread, mean, min, max, sum, product, ratio, deviation"));
+            return Err(ConfigError::new(key, found, "exactly one of spread, mean, min, max, sum, product, ratio, deviation, residual"));
         };
         if names.len() < **least {
+            if **word == "residual" {
+                return Err(ConfigError::new(format!("{key}.given"), "no signal", "the signals that tell the regime"));
+            }
             return Err(ConfigError::new(format!("{key}.{word}"), format!("{} names", names.len()), format!("{least} names at least")));
         }
         let find = |n: &String| {
@@ -320,7 +296,11 @@ impl Fleet {
 
     fn component(&mut self, key: &str, name: Option<&str>) -> Result<Option<usize>, ConfigError> {
         let Some(name) = name else { return Ok(None) };
-        check_name(&format!("{key}.component"), name, 64, "1 to 64 characters of a-z 0-9 _ -")?;
+        let expected = "1 to 64 characters of a-z 0-9 _ -, and not device, event or attribute, which name columns of their own";
+        check_name(&format!("{key}.component"), name, 64, expected)?;
+        if matches!(name, "device" | "event" | "attribute") {
+            return Err(ConfigError::new(format!("{key}.component"), format!("{name:?}"), expected));
+        }
         let at = self.components.iter().position(|c| c == name);
         Ok(Some(at.unwrap_or_else(|| {
             self.components.push(name.into());
@@ -329,114 +309,5 @@ impl Fleet {
     }
 }
 
-fn shared(mut components: impl Iterator<Item = Option<usize>>) -> Option<usize> {
-    let first = components.next()??;
-    components.all(|c| c == Some(first)).then_some(first)
-}
-
-fn claims_overlap(channel: &Channel, tokens: &[String]) -> bool {
-    let Source::Measured { tokens: other, .. } = &channel.source else { return false };
-    other.starts_with(tokens) || tokens.starts_with(other)
-}
-
-fn check_name(key: &str, name: &str, most: usize, expected: &str) -> Result<(), ConfigError> {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
-    if name.is_empty() || name.len() > most || !name.bytes().all(allowed) {
-        return Err(ConfigError::new(key, format!("{name:?}"), expected));
-    }
-    Ok(())
-}
-
-fn windows(written: &[String]) -> Result<Vec<i64>, ConfigError> {
-    let mut windows = Vec::new();
-    for text in written {
-        let ms = parse_duration("fleet.windows", text)?;
-        if ms < 6 {
-            return Err(ConfigError::new("fleet.windows", format!("{text:?}"), "at least \"6ms\": a window has six panes"));
-        }
-        if windows.contains(&ms) {
-            return Err(ConfigError::new("fleet.windows", format!("{text:?} twice"), "each length once"));
-        }
-        windows.push(ms);
-    }
-    if windows.is_empty() {
-        return Err(ConfigError::new("fleet.windows", "[]", "at least one length such as \"60s\""));
-    }
-    windows.sort_unstable();
-    Ok(windows)
-}
-
-fn pointer(key: &str, text: &str) -> Result<Vec<String>, ConfigError> {
-    let wrong = |expected: &str| ConfigError::new(key, format!("{text:?}"), expected);
-    let rest = text.strip_prefix('/').ok_or_else(|| wrong("a JSON Pointer that begins with /, such as \"/battery/v\""))?;
-    let tokens: Vec<String> = rest.split('/').map(|t| t.replace("~1", "/").replace("~0", "~")).collect();
-    if tokens.iter().any(String::is_empty) {
-        return Err(wrong("a JSON Pointer without empty parts"));
-    }
-    if matches!(tokens[0].as_str(), "ts" | "device") {
-        return Err(wrong("another place: ts and device are the reading's own"));
-    }
-    Ok(tokens)
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// Two motors' temperatures and a battery, one derived signal, windows of 6 s and 60 s.
-    pub(crate) fn small() -> WrittenFleet {
-        serde_json::from_str(
-            r#"{"name": "small", "windows": ["6s", "60s"], "commissioning": "5s",
-                "signals": {"battery_v": {"at": "/battery/v", "unit": "V", "range": [0, 60], "component": "battery"},
-                            "motor_1_temp": {"at": "/motor/0/temp", "component": "motor_1"},
-                            "motor_2_temp": {"at": "/motor/1/temp", "component": "motor_2"},
-                            "lat": {"at": "/position/lat", "features": false}},
-                "derived": {"temp_spread": {"spread": ["motor_1_temp", "motor_2_temp"], "unit": "C"}}}"#,
-        )
-        .unwrap()
-    }
-
-    #[test]
-    fn a_fleet_is_checked_into_channels_and_components() {
-        let fleet = Fleet::check(&small()).unwrap();
-        assert_eq!(fleet.components, ["battery", "motor_1", "motor_2"]);
-        assert_eq!((fleet.measured, fleet.channels.len()), (4, 5));
-        assert_eq!(fleet.channels[4].source, Source::Derived(Formula::Spread(vec![1, 2])));
-        assert_eq!(fleet.channels[4].component, None);
-        assert_eq!(fleet.windows, [6_000, 60_000]);
-    }
-
-    #[test]
-    fn the_fingerprint_changes_with_what_changes_features_and_with_nothing_else() {
-        let print = |change: &dyn Fn(&mut WrittenFleet)| {
-            let mut w = small();
-            change(&mut w);
-            Fleet::check(&w).unwrap().fingerprint()
-        };
-        let same = print(&|_| ());
-        assert_eq!(same, print(&|w| w.name = "other".into()));
-        assert_eq!(same, print(&|w| w.signals[0].unit = "mV".into()));
-        assert_eq!(same, print(&|w| w.windows = vec!["60s".into(), "6000ms".into()]));
-        assert_ne!(same, print(&|w| w.signals[0].range = Some([0.0, 61.0])));
-        assert_ne!(same, print(&|w| w.windows = vec!["6s".into()]));
-        assert_ne!(same, print(&|w| w.commissioning = "6s".into()));
-    }
-
-    #[test]
-    fn every_mistake_names_its_key() {
-        let key = |change: &dyn Fn(&mut WrittenFleet)| {
-            let mut w = small();
-            change(&mut w);
-            Fleet::check(&w).unwrap_err().key
-        };
-        assert_eq!(key(&|w| w.name = "A b".into()), "fleet.name");
-        assert_eq!(key(&|w| w.windows = vec!["5ms".into()]), "fleet.windows");
-        assert_eq!(key(&|w| w.commissioning = "x".into()), "fleet.commissioning");
-        assert_eq!(key(&|w| w.signals[0].at = "battery".into()), "fleet.signals.battery_v.at");
-        assert_eq!(key(&|w| w.signals[1].at = "/battery".into()), "fleet.signals.motor_1_temp.at");
-        assert_eq!(key(&|w| w.signals[0].range = Some([2.0, 1.0])), "fleet.signals.battery_v.range");
-        assert_eq!(key(&|w| w.derived[0].mean = Some(vec![])), "fleet.derived.temp_spread");
-        assert_eq!(key(&|w| w.derived[0].spread = Some(vec!["nope".into(), "lat".into()])), "fleet.derived.temp_spread.spread");
-        assert_eq!(key(&|w| w.signals.clear()), "fleet.signals");
-    }
-}
+pub(crate) mod tests;

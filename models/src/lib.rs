@@ -5,16 +5,20 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod artifact;
+pub mod calibration;
 pub mod call;
 pub mod cost;
 pub mod decision;
 pub mod device;
+pub mod drift;
 pub mod ensemble;
 pub mod error;
 pub mod event;
 pub mod features;
 pub mod fleet;
+pub mod import;
 pub mod label;
+pub mod onnx;
 pub mod quarantine;
 pub mod time;
 pub mod topic;

@@ -8,7 +8,7 @@ use homeward_broker::{Inbox, Incoming, MemoryInbox, MemoryOutbox, Outgoing};
 use homeward_models::artifact::{Lineage, Model};
 use homeward_models::cost::{Costs, WrittenCosts};
 use homeward_models::decision::{Rules, WrittenDecide};
-use homeward_models::ensemble::{Ensemble, Link, Node};
+use homeward_models::ensemble::{Arithmetic, Ensemble, Link, Node};
 use homeward_models::features::FeatureSpec;
 use homeward_models::label::Target;
 use homeward_models::topic::{Topics, WrittenTopics};
@@ -41,6 +41,7 @@ fn model(fleet: &Fleet, split: f64) -> Model {
     let feature = (0..spec.len()).find(|f| spec.name(*f) == "temp.last").unwrap() as u32;
     let ensemble = Ensemble {
         link: Link::Mean,
+        arithmetic: Arithmetic::default(),
         features: spec.len(),
         horizons: 1,
         base: vec![0.0],
@@ -61,6 +62,9 @@ fn model(fleet: &Fleet, split: f64) -> Model {
         costs: Costs::check(&money, HORIZON).unwrap(),
         money,
         typical: vec![COOL; spec.len()],
+        calibration: vec![],
+        drift: None,
+        metrics: Value::Null,
         self_test: vec![],
         lineage: Lineage { objects: vec![], settings: "0".into(), seed: 1, code: "test".into() },
         spec,

@@ -1,80 +1,55 @@
-//! A device's state: what its readings so far say, in constant memory and constant time per reading.
+//! A device's state: what its readings and events so far say, in constant memory and constant time per reading.
 
-use super::accept::{Acceptance, Verdict};
-use super::derive::{derive, finite};
-use super::spec::{Feature, FeatureSpec, Statistic};
-use super::windows::Window;
-use crate::fleet::Source;
+use super::accept::{Acceptance, Counts, Verdict};
+use super::chain;
+use super::commission::Commissioning;
+use super::panes::finite;
+use super::spec::{FeatureSpec, Statistic};
+use super::wear::{Wear, component};
+use super::windows::Windows;
+use crate::fleet::Family;
 use crate::{Event, EventKind};
 
-/// Mean of a channel over the stretch after the device was first heard or last maintained: its normal value.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Commissioning {
-    /// `ts` of the stretch's first reading.
-    start: Option<i64>,
-    n: f64,
-    /// Mean of x less its origin; the origin is the first value.
-    mean: f64,
-    origin: f64,
-    /// Whether a reading after the stretch has been accepted.
-    over: bool,
-}
-
-impl Commissioning {
-    fn add(&mut self, ts: i64, length_ms: i64, x: f64) {
-        let start = *self.start.get_or_insert(ts);
-        self.over = ts - start >= length_ms;
-        if self.over || x.is_nan() {
-            return;
-        }
-        if self.n == 0.0 {
-            self.origin = x;
-        }
-        self.n += 1.0;
-        self.mean += (x - self.origin - self.mean) / self.n;
-    }
-
-    fn less_normal(&self, last: f64) -> f64 {
-        if self.over && self.n > 0.0 { last - self.origin - self.mean } else { f64::NAN }
-    }
-}
+/// Channels up to which a reading allocates nothing.
+const FEW: usize = 64;
 
 /// The windows and memories of one device under one [`FeatureSpec`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct DeviceState {
-    acceptance: Acceptance,
-    accepted: u64,
-    /// Time of the first reading since the windows (re)started; windows count seconds from it.
-    t0: i64,
-    /// Value that each feature channel's windows are shifted by; NaN until there is one.
-    origins: Vec<f64>,
-    last: Vec<f64>,
-    commissioning: Vec<Commissioning>,
-    windows: Vec<Window>,
-    values: Vec<f64>,
-    scratch: Vec<f64>,
+    pub(super) acceptance: Acceptance,
+    /// Running hash of what has been absorbed.
+    pub(super) chain: u64,
+    /// Milliseconds between the two newest accepted readings.
+    pub(super) gap: Option<i64>,
+    /// Share of signals that the newest reading lacks.
+    pub(super) missing: f64,
+    pub(super) windows: Windows,
+    pub(super) commissioning: Commissioning,
+    pub(super) wear: Wear,
 }
 
 impl DeviceState {
     /// The state of a device that has not been heard.
     pub fn new(spec: &FeatureSpec) -> Self {
-        let channels = spec.channels().len();
         Self {
             acceptance: Acceptance::default(),
-            accepted: 0,
-            t0: 0,
-            origins: vec![f64::NAN; channels],
-            last: vec![f64::NAN; channels],
-            commissioning: vec![Commissioning::default(); channels],
-            windows: spec.fleet().windows.iter().map(|w| Window::new(*w, channels)).collect(),
-            values: vec![f64::NAN; spec.fleet().channels.len()],
-            scratch: Vec::new(),
+            chain: 0,
+            gap: None,
+            missing: f64::NAN,
+            windows: Windows::new(spec.fleet().windows.len(), spec.channels().len()),
+            commissioning: Commissioning::new(spec),
+            wear: Wear::new(spec),
         }
     }
 
     /// Readings accepted so far.
     pub fn accepted(&self) -> u64 {
-        self.accepted
+        self.acceptance.counts().accepted
+    }
+
+    /// How many readings met which end so far.
+    pub fn counts(&self) -> Counts {
+        self.acceptance.counts()
     }
 
     /// `ts` of the newest accepted reading.
@@ -82,118 +57,142 @@ impl DeviceState {
         self.acceptance.newest()
     }
 
-    /// Takes a reading: `measured` holds one value a measured signal as it came, NaN for missing.
-    /// Unless it is refused, the features are then those at this reading.
+    /// A 64-bit running hash of all that this state has absorbed: xxh3 of each accepted reading (`ts` and values as they came) and each
+    /// event, the one before as its seed; 0 before the first. Two states of one specification with one chain have one past.
+    pub fn chain(&self) -> u64 {
+        self.chain
+    }
+
+    /// Bytes that this state takes in memory, itself included, what the allocator adds not.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.windows.heap() + self.commissioning.heap() + self.wear.heap()
+    }
+
+    /// Takes a reading: `measured` holds one value a measured signal as it came, NaN for missing; `ts` is in milliseconds since 1970 UTC, as
+    /// the wire accepts it. Unless it is refused, the features are then those at this reading.
     pub fn reading(&mut self, spec: &FeatureSpec, ts: i64, measured: &[f64]) -> Verdict {
+        let before = self.acceptance.newest();
         let verdict = self.acceptance.judge(ts);
         match verdict {
             Verdict::Refused(_) => return verdict,
-            Verdict::ClockStep => self.restart(),
-            Verdict::Accepted => (),
+            Verdict::ClockStep => self.restart(spec, ts),
+            Verdict::Accepted => self.gap = before.map(|before| ts - before),
         }
-        self.accepted += 1;
-        self.fill_values(spec, measured);
-        self.turn(ts);
-        self.absorb(spec, ts);
+        self.chain = chain::reading(self.chain, ts, measured);
+        let all = spec.fleet().channels.len();
+        if all <= FEW {
+            let (mut values, mut featured) = ([f64::NAN; FEW], [f64::NAN; FEW]);
+            self.absorb(spec, ts, measured, &mut values[..all], &mut featured[..spec.channels().len()]);
+        } else {
+            let (mut values, mut featured) = (vec![f64::NAN; all], vec![f64::NAN; spec.channels().len()]);
+            self.absorb(spec, ts, measured, &mut values, &mut featured);
+        }
         verdict
     }
 
-    /// Takes an event: maintenance starts the commissioning of the component's signals (of all, if none is named) anew.
+    fn absorb(&mut self, spec: &FeatureSpec, ts: i64, measured: &[f64], values: &mut [f64], featured: &mut [f64]) {
+        self.missing = spec.values(measured, values);
+        for (value, channel) in featured.iter_mut().zip(spec.channels()) {
+            *value = values[*channel];
+        }
+        let lengths = &spec.fleet().windows;
+        self.windows.turn(lengths, ts);
+        self.windows.absorb(lengths, ts, featured);
+        self.commissioning.absorb(spec, ts, featured);
+        self.wear.absorb(spec, self.gap);
+    }
+
+    /// A clock step to `ts`: nothing before it can be placed in time.
+    fn restart(&mut self, spec: &FeatureSpec, ts: i64) {
+        self.gap = None;
+        self.windows.restart();
+        self.commissioning.restart(spec);
+        self.wear.restart(ts);
+    }
+
+    /// Takes an event. Maintenance starts the commissioning of the component's signals (of all, if none is named), its age and its usage anew;
+    /// `attributes` are kept; declared codes are counted. A repeated or older maintenance changes nothing.
     pub fn event(&mut self, spec: &FeatureSpec, event: &Event) {
-        if event.kind != EventKind::Maintenance {
-            return;
-        }
-        let fleet = spec.fleet();
-        for (state, channel) in self.commissioning.iter_mut().zip(spec.channels()) {
-            let watches = fleet.channels[*channel].component.map(|c| fleet.components[c].as_str());
-            if event.component.is_none() || watches.is_none() || watches == event.component.as_deref() {
-                *state = Commissioning::default();
-            }
+        self.chain = chain::event(self.chain, event);
+        self.wear.count(spec, event);
+        match event.kind {
+            EventKind::Maintenance => match component(spec, event) {
+                Some(which) if self.wear.maintained(which, event.ts) => self.commissioning.begin(spec, which),
+                _ => (),
+            },
+            EventKind::Attributes => self.wear.attributes(spec, event, component(spec, event), self.acceptance.newest()),
+            _ => (),
         }
     }
 
-    /// Writes the features at the newest accepted reading; `row` has [`FeatureSpec::len`] places, NaN is missing.
+    /// Writes the features at the newest accepted reading; `row` has [`FeatureSpec::len`] places, NaN is missing. All are missing before the
+    /// first reading.
     pub fn features(&self, spec: &FeatureSpec, row: &mut [f64]) {
-        debug_assert_eq!(row.len(), spec.len());
-        let per_channel = 2 + 5 * self.windows.len();
-        for (c, out) in row.chunks_exact_mut(per_channel).enumerate() {
-            let origin = self.origins[c];
-            let mut known = false;
-            for (window, out) in self.windows.iter().zip(out[2..].chunks_exact_mut(5)) {
-                let m = window.over(c);
-                known = m.n > 0.0;
-                if known {
-                    out.copy_from_slice(&[origin + m.mean_x, m.std(), origin + m.min, origin + m.max, m.slope()].map(finite));
-                } else {
-                    out.fill(f64::NAN);
-                }
-            }
-            // The longest window comes last: a value older than it is forgotten.
-            out[0] = if known { self.last[c] } else { f64::NAN };
-            out[1] = self.commissioning[c].less_normal(out[0]);
+        let Some(ts) = self.newest() else { return row.fill(f64::NAN) };
+        let mut columns = Columns { spec, rest: row };
+        self.newest_values(&mut columns);
+        for (window, length) in spec.fleet().windows.iter().enumerate() {
+            let out = Statistic::ALL.map(|statistic| columns.channels(statistic.family()));
+            self.windows.statistics(window, *length, out);
         }
-        debug_assert!(spec.features().chunks_exact(per_channel).all(layout_is_as_written));
+        columns.one(Family::Gap, self.gap.map_or(f64::NAN, |ms| ms as f64 / 1_000.0));
+        columns.one(Family::Missing, self.missing);
+        self.wear_values(&mut columns, ts);
+        debug_assert!(columns.rest.is_empty());
     }
 
-    /// A clock step: nothing before it can be placed in time.
-    fn restart(&mut self) {
-        self.windows.iter_mut().for_each(Window::clear);
-        self.commissioning.fill(Commissioning::default());
+    fn newest_values(&self, columns: &mut Columns<'_, '_>) {
+        let spec = columns.spec;
+        let (last, delta, ewm) = (columns.channels(Family::Last), columns.channels(Family::Delta), columns.channels(Family::Ewm));
+        let known = self.windows.known(&spec.fleet().windows);
+        let or_missing = |c: usize, value: f64| if known(c) { finite(value) } else { f64::NAN };
+        let values = self.windows.last.iter().enumerate();
+        write(last, values.clone().map(|(c, x)| or_missing(c, *x)));
+        write(delta, values.map(|(c, x)| or_missing(c, self.commissioning.less_normal(spec, c, *x))));
+        write(ewm, self.windows.ewm.iter().enumerate().map(|(c, x)| or_missing(c, *x)));
     }
 
-    fn fill_values(&mut self, spec: &FeatureSpec, measured: &[f64]) {
-        let fleet = spec.fleet();
-        for ((value, channel), raw) in self.values.iter_mut().zip(fleet.signals()).zip(measured) {
-            *value = match &channel.source {
-                Source::Measured { range: Some(range), .. } => range.or_missing(*raw),
-                _ if raw.is_finite() => *raw,
-                _ => f64::NAN,
-            };
+    fn wear_values(&self, columns: &mut Columns<'_, '_>, ts: i64) {
+        let fleet = columns.spec.fleet();
+        let (components, windows) = (0..fleet.components.len(), fleet.windows.len());
+        components.clone().for_each(|c| columns.one(Family::Age, self.wear.age(c, ts)));
+        components.for_each(|c| columns.one(Family::Usage, self.wear.usage(c)));
+        for code in 0..fleet.events.len() {
+            (0..windows).for_each(|w| columns.one(Family::Count, self.wear.events(columns.spec, code, w, ts)));
         }
-        derive(fleet, &mut self.values, &mut self.scratch);
+        (0..fleet.events.len()).for_each(|code| columns.one(Family::Since, self.wear.since(code, ts)));
+        self.wear.attributes.iter().for_each(|x| columns.one(Family::Attribute, *x));
+    }
+}
+
+/// The places of a row that are not written yet, in the order of the columns.
+struct Columns<'s, 'r> {
+    spec: &'s FeatureSpec,
+    rest: &'r mut [f64],
+}
+
+impl<'r> Columns<'_, 'r> {
+    /// One place a channel, if the family is made.
+    fn channels(&mut self, family: Family) -> Option<&'r mut [f64]> {
+        let n = if self.spec.fleet().families.has(family) { self.spec.channels().len() } else { return None };
+        let (block, rest) = std::mem::take(&mut self.rest).split_at_mut(n);
+        self.rest = rest;
+        Some(block)
     }
 
-    fn turn(&mut self, ts: i64) {
-        let mut all_out = true;
-        for window in &mut self.windows {
-            all_out = window.turn(ts);
-        }
-        // Windows ascend, so the last word is the longest window's.
-        if all_out {
-            self.t0 = ts;
-            self.origins.fill(f64::NAN);
-        }
-    }
-
-    fn absorb(&mut self, spec: &FeatureSpec, ts: i64) {
-        let t = (ts - self.t0) as f64 / 1000.0;
-        let commissioning_ms = spec.fleet().commissioning;
-        for (c, channel) in spec.channels().iter().enumerate() {
-            let x = self.values[*channel];
-            self.commissioning[c].add(ts, commissioning_ms, x);
-            if x.is_nan() {
-                continue;
-            }
-            self.last[c] = x;
-            if self.origins[c].is_nan() {
-                self.origins[c] = x;
-            }
-            let shifted = x - self.origins[c];
-            self.windows.iter_mut().for_each(|w| w.add(c, t, shifted));
+    /// Writes one place, if the family is made.
+    fn one(&mut self, family: Family, value: f64) {
+        if self.spec.fleet().families.has(family)
+            && let Some((place, rest)) = std::mem::take(&mut self.rest).split_first_mut()
+        {
+            *place = value;
+            self.rest = rest;
         }
     }
 }
 
-/// `features` writes columns in the very order that [`FeatureSpec`] names them.
-fn layout_is_as_written(columns: &[Feature]) -> bool {
-    let is = |i: usize, s: Statistic| matches!(columns[i], Feature::Window { statistic, .. } if statistic == s);
-    matches!(columns[0], Feature::Last { .. })
-        && matches!(columns[1], Feature::Delta { .. })
-        && (2..columns.len()).step_by(5).all(|i| {
-            is(i, Statistic::Mean)
-                && is(i + 1, Statistic::Std)
-                && is(i + 2, Statistic::Min)
-                && is(i + 3, Statistic::Max)
-                && is(i + 4, Statistic::Slope)
-        })
+fn write(out: Option<&mut [f64]>, values: impl Iterator<Item = f64>) {
+    if let Some(out) = out {
+        out.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+    }
 }

@@ -114,11 +114,9 @@ fn delta_is_known_after_commissioning_and_starts_anew_with_maintenance() {
     }
     read(&spec, &mut state, 3_000, 15.0);
     assert_eq!(feature(&spec, &state, "battery_v.delta"), 4.0);
-    let maintenance =
-        |component: &str| Event { ts: 3_500, kind: EventKind::Maintenance, component: Some(component.into()), alert_id: None, extra: None };
-    state.event(&spec, &maintenance("motor_1"));
+    state.event(&spec, &maintenance(3_500, Some("motor_1")));
     assert_eq!(feature(&spec, &state, "battery_v.delta"), 4.0, "another component's maintenance");
-    state.event(&spec, &maintenance("battery"));
+    state.event(&spec, &maintenance(3_500, Some("battery")));
     for (ts, v) in [(4_000, 20.0), (5_000, 20.0), (6_000, 21.0)] {
         read(&spec, &mut state, ts, v);
     }
@@ -149,11 +147,138 @@ fn values_out_of_range_count_as_missing() {
     assert_eq!(feature(&spec, &state, "battery_v.last"), 60.0);
 }
 
+/// Some past of a device: gaps, missing values, late readings, events.
+fn lived(spec: &FeatureSpec, readings: usize, seed: u64) -> DeviceState {
+    let mut state = DeviceState::new(spec);
+    live(spec, &mut state, readings, seed);
+    state
+}
+
+fn live(spec: &FeatureSpec, state: &mut DeviceState, readings: usize, seed: u64) {
+    let mut bits = seed | 1;
+    let mut next = move || {
+        bits ^= bits << 13;
+        bits ^= bits >> 7;
+        bits ^= bits << 17;
+        bits >> 11
+    };
+    let mut ts = state.newest().unwrap_or(1_764_000_000_000);
+    let mut measured = vec![0.0; spec.fleet().measured];
+    for _ in 0..readings {
+        ts += if next() % 50 == 0 { 90_000 } else { 1 + next() as i64 % 900 };
+        for x in &mut measured {
+            *x = if next() % 20 == 0 { f64::NAN } else { 20.0 + (next() % 4096) as f64 / 256.0 };
+        }
+        let late = if next() % 30 == 0 { 5_000 } else { 0 };
+        state.reading(spec, ts - late, &measured);
+        if next() % 40 == 0 {
+            state.event(spec, &maintenance(ts, (next() % 2 == 0).then_some("motor_1")));
+        }
+    }
+}
+
+fn maintenance(ts: i64, component: Option<&str>) -> Event {
+    Event { ts, kind: EventKind::Maintenance, component: component.map(String::from), alert_id: None, extra: None }
+}
+
+fn bits(spec: &FeatureSpec, state: &DeviceState) -> Vec<u64> {
+    let mut row = vec![0.0; spec.len()];
+    state.features(spec, &mut row);
+    row.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn a_state_comes_back_from_its_bytes_and_goes_on_bit_for_bit() {
+    let spec = spec_of(&["6s", "10s", "60s"], "20s");
+    for (readings, seed) in [(0, 1), (1, 2), (7, 3), (150, 4), (400, 5)] {
+        let mut state = lived(&spec, readings, seed);
+        let bytes = state.to_bytes(&spec);
+        let mut back = DeviceState::from_bytes(&spec, &bytes).unwrap();
+        assert_eq!(back.to_bytes(&spec), bytes);
+        assert_eq!(bits(&spec, &back), bits(&spec, &state));
+        live(&spec, &mut state, 200, 99);
+        live(&spec, &mut back, 200, 99);
+        assert_eq!(bits(&spec, &back), bits(&spec, &state));
+        assert_eq!((back.chain(), back.counts()), (state.chain(), state.counts()));
+        assert_eq!(back.to_bytes(&spec), state.to_bytes(&spec));
+    }
+}
+
+#[test]
+fn a_state_that_does_not_fit_is_refused_by_name() {
+    let spec = spec_of(&["6s", "60s"], "20s");
+    let bytes = lived(&spec, 100, 7).to_bytes(&spec);
+    let read = |bytes: &[u8]| DeviceState::from_bytes(&spec, bytes).err();
+    let other = spec_of(&["6s", "30s"], "20s");
+    let refused = DeviceState::from_bytes(&other, &bytes).unwrap_err();
+    assert_eq!(refused, BadState::Fingerprint { found: spec.print(), expected: other.print() });
+    assert!(refused.to_string().contains(&spec.fingerprint()), "{refused}");
+    let mut newer = bytes.clone();
+    newer[4] += 1;
+    assert_eq!(read(&newer), Some(BadState::Version { found: STATE_VERSION + 1 }));
+    assert_eq!(read(b"{}"), Some(BadState::NotAState));
+    for at in [6, 20, bytes.len() / 2, bytes.len() - 1] {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 4;
+        assert_eq!(read(&flipped), Some(BadState::Damaged), "byte {at}");
+    }
+    assert_eq!(read(&bytes[..bytes.len() - 1]), Some(BadState::Damaged));
+    assert_eq!(read(&bytes), None);
+}
+
+/// The sample fleet of `homeward.toml`.
+fn sample() -> FeatureSpec {
+    #[derive(serde::Deserialize)]
+    struct Config {
+        fleet: WrittenFleet,
+    }
+    let config: Config = toml::from_str(include_str!("../../../homeward.toml")).unwrap();
+    FeatureSpec::new(&Fleet::check(&config.fleet).unwrap())
+}
+
+#[test]
+fn a_device_of_the_sample_fleet_takes_24_kib_at_most_in_memory_and_in_bytes() {
+    let spec = sample();
+    let mut state = DeviceState::new(&spec);
+    let measured: Vec<f64> = spec.fleet().signals().iter().map(|_| 0.5).collect();
+    for i in 0..9_000 {
+        state.reading(&spec, 1_764_000_000_000 + 100 * i, &measured);
+    }
+    let (memory, bytes) = (state.memory(), state.to_bytes(&spec).len());
+    assert!(memory <= 24 * 1024 && bytes <= 24 * 1024, "{memory} bytes in memory, {bytes} saved");
+}
+
+#[test]
+fn the_chain_tells_every_difference_of_what_was_absorbed() {
+    let spec = spec_of(&["6s"], "1s");
+    let chain = |ts: i64, v: f64, event: Option<&Event>| {
+        let mut state = DeviceState::new(&spec);
+        read(&spec, &mut state, ts, v);
+        event.iter().for_each(|e| state.event(&spec, e));
+        state.chain()
+    };
+    let chains = [
+        chain(1_000, 1.0, None),
+        chain(1_001, 1.0, None),
+        chain(1_000, 1.0f64.next_up(), None),
+        chain(1_000, 1.0, Some(&maintenance(1_500, None))),
+        chain(1_000, 1.0, Some(&maintenance(1_500, Some("motor_1")))),
+    ];
+    let distinct: std::collections::BTreeSet<_> = chains.iter().collect();
+    assert_eq!(distinct.len(), chains.len());
+    let mut state = DeviceState::new(&spec);
+    assert_eq!(state.chain(), 0);
+    read(&spec, &mut state, 1_000, 1.0);
+    read(&spec, &mut state, 999, 7.0);
+    assert_eq!(state.chain(), chains[0], "a refused reading is not absorbed");
+    assert_eq!(chain(1_000, f64::NAN, None), chain(1_000, -f64::NAN, None));
+}
+
 #[test]
 fn columns_have_unique_names_and_the_components_of_their_signals() {
     let spec = spec_of(&["6s", "60s"], "1s");
     let names: std::collections::BTreeSet<_> = (0..spec.len()).map(|c| spec.name(c)).collect();
-    assert_eq!((names.len(), spec.len()), (spec.len(), 4 * 12));
+    assert_eq!((names.len(), spec.len()), (spec.len(), 4 * (3 + 2 * 5) + 2 + 3 * 2));
     assert_eq!(spec.component(column(&spec, "motor_1_temp.slope.6s")), Some(1));
     assert_eq!(spec.component(column(&spec, "temp_spread.last")), None);
     assert!(!names.contains("lat.last"));

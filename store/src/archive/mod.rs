@@ -5,9 +5,10 @@
 //! | telemetry | `device` string · `ts`, `received_at` timestamp[ms, UTC] · `seq` int64 · `idx` int32 · each signal double? · `extra` string? |
 //! | events | `device` · `ts` · `received_at` · `seq` · `idx` · `event` string · `component`, `finding`, `alert_id`, `extra` string? |
 //! | quarantine | `received_at` · `seq` · `idx` · `topic` string · `payload` binary · `reason`, `detail` string |
+//! | scores | `device` · `ts` · `received_at` · `seq` · `idx` · `kind` string · `n`, `chain`, `content` int64 · `risk_1` … `risk_K`, `threshold` double? · `model_version`, `reason`, `alert_id` string? |
 //!
 //! A table is a list of `Field`s beside its columns; the writer and the reader know nothing else of it.
-//! Telemetry and events are sorted by device, ts, seq, idx; quarantine by seq, idx.
+//! Telemetry, events and scores are sorted by device, ts, seq, idx; quarantine by seq, idx.
 //!
 //! **Encodings.** Old and plain ones, for the sake of all readers: PLAIN, the dictionary, DELTA_BINARY_PACKED for times
 //! and `seq`, zstd. A signal gets a dictionary where a sample of its values repeats. On 20 signals (`benches/encode.rs`)
@@ -21,6 +22,7 @@ mod events;
 mod merge;
 mod quarantine;
 mod read;
+mod scores;
 mod telemetry;
 mod write;
 
@@ -30,6 +32,7 @@ pub(crate) use describe::{describe_footer, footer_len};
 pub use events::{EventBatch, EventRow, EventTable, read_events};
 pub use merge::{Merge, Merged};
 pub use quarantine::{QuarantineBatch, QuarantineRow, QuarantineTable, read_quarantine};
+pub use scores::{ScoreBatch, ScoreRow, ScoreTable, read_scores};
 pub use telemetry::{TelemetryBatch, TelemetryRow, TelemetryTable, read_telemetry};
 
 use crate::error::ArchiveError;

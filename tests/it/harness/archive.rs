@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use homeward_store::Store;
-use homeward_store::archive::{read_events, read_quarantine, read_telemetry};
+use homeward_store::archive::{read_events, read_quarantine, read_scores, read_telemetry};
 use homeward_store::keys::{Key, Prefix, Table};
 
 /// A store's archive; each object is read once, so that asking again and again is cheap.
@@ -101,6 +101,6 @@ fn rows(table: Table, bytes: Bytes) -> usize {
         Table::Telemetry => read_telemetry(bytes).unwrap().len(),
         Table::Events => read_events(bytes).unwrap().len(),
         Table::Quarantine => read_quarantine(bytes).unwrap().len(),
-        Table::Scores => panic!("scores are not read here"),
+        Table::Scores => read_scores(bytes).unwrap().len(),
     }
 }

@@ -1,6 +1,6 @@
 //! Fitted trees over codes, whichever learner grew them, and their exported form.
 
-use homeward_models::ensemble::{Ensemble, Link, Node};
+use homeward_models::ensemble::{Arithmetic, Ensemble, Link, Node};
 use linfa::traits::PredictInplace;
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -117,7 +117,7 @@ impl Trees {
         for risk in risks {
             let q = match self.link {
                 Link::Mean => *risk / self.roots.len() as f64,
-                Link::Logistic => 1.0 / (1.0 + libm::exp(-*risk)),
+                link => link.probability(*risk),
             };
             safe *= 1.0 - q;
             *risk = 1.0 - safe;
@@ -145,6 +145,7 @@ impl Trees {
         };
         Ensemble {
             link: self.link,
+            arithmetic: Arithmetic::default(),
             features: self.features,
             horizons: self.horizons,
             base: self.base.clone(),

@@ -4,7 +4,8 @@
 //! that is common has one to itself (the greedy rule of LightGBM's `GreedyFindBin`). An edge lies halfway between two neighbouring values, and
 //! "code ≤ c" says exactly what `value <= edge` says in f64: an exported tree sends every row where training sent it.
 //!
-//! Within a block the eight codes of a row lie together: one read of eight bytes feeds eight histograms, which fit the first-level cache.
+//! A block's eight histograms fit the first-level cache. Up to eight blocks form a group, whose codes lie row after row: a row that a
+//! learner picks costs one cache line a group, however few rows it picks.
 
 use std::sync::Arc;
 
@@ -21,10 +22,38 @@ const MIN_IN_BIN: usize = 3;
 /// Rows that bins are placed by at most, as in LightGBM.
 const SAMPLE: usize = 200_000;
 /// Rows a task codes at once.
-const CHUNK: usize = 1 << 15;
+const CHUNK: usize = 1 << 12;
 
-/// The codes of a block's features, a row each.
-pub(crate) type Block = Vec<[u8; LANES]>;
+/// The codes of eight features of one row.
+pub(crate) type Block = [u8; LANES];
+
+/// How features are laid out: blocks of eight, groups of at most eight blocks; more than one group means an even number, for two threads.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Layout {
+    /// First block and number of blocks of each group.
+    pub(crate) groups: Vec<(usize, usize)>,
+    /// Group of each block.
+    group_of: Vec<usize>,
+}
+
+impl Layout {
+    pub(crate) fn new(features: usize) -> Self {
+        let blocks = features.div_ceil(LANES);
+        let count = if blocks <= LANES { 1 } else { blocks.div_ceil(2 * LANES) * 2 };
+        let groups: Vec<(usize, usize)> = (0..count).map(|g| (g * blocks / count, (g + 1) * blocks / count - g * blocks / count)).collect();
+        let group_of = groups.iter().enumerate().flat_map(|(g, (_, width))| vec![g; *width]).collect();
+        Self { groups, group_of }
+    }
+
+    /// Group of a feature, and the place of its block in the group's entries of `row`.
+    #[inline]
+    fn place(&self, row: usize, feature: usize) -> (usize, usize) {
+        let block = feature / LANES;
+        let group = self.group_of[block];
+        let (first, width) = self.groups[group];
+        (group, row * width + block - first)
+    }
+}
 
 /// Where each feature's bins lie.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,7 +168,9 @@ fn tables(bins: &Bins) -> Vec<Table> {
 pub struct Binned {
     bins: Arc<Bins>,
     rows: usize,
-    blocks: Vec<Block>,
+    layout: Layout,
+    /// Row after row the blocks of each group.
+    groups: Vec<Vec<Block>>,
 }
 
 /// Codes rows one by one into a [`Binned`].
@@ -152,22 +183,19 @@ impl Coder {
     /// An empty matrix over `bins`.
     pub fn new(bins: Arc<Bins>) -> Self {
         let tables = Arc::new(tables(&bins));
-        let blocks = vec![Vec::new(); bins.features().div_ceil(LANES)];
-        Self { binned: Binned { bins, rows: 0, blocks }, tables }
+        Self { binned: Binned::empty(bins), tables }
     }
 
     /// Another empty matrix over the same bins, for another thread.
     pub fn sibling(&self) -> Self {
-        let bins = self.binned.bins.clone();
-        let blocks = vec![Vec::new(); self.binned.blocks.len()];
-        Self { binned: Binned { bins, rows: 0, blocks }, tables: self.tables.clone() }
+        Self { binned: Binned::empty(self.binned.bins.clone()), tables: self.tables.clone() }
     }
 
     /// Adds a row; values are finite or NaN, which is missing.
     pub fn push(&mut self, row: &[f64]) {
-        let lanes = row.chunks(LANES).zip(self.tables.chunks(LANES));
-        for (block, (values, tables)) in self.binned.blocks.iter_mut().zip(lanes) {
-            block.push(code_lanes(values, tables));
+        let mut lanes = row.chunks(LANES).zip(self.tables.chunks(LANES));
+        for (group, (_, width)) in self.binned.groups.iter_mut().zip(&self.binned.layout.groups) {
+            group.extend(lanes.by_ref().take(*width).map(|(values, tables)| code_lanes(values, tables)));
         }
         self.binned.rows += 1;
     }
@@ -179,7 +207,7 @@ impl Coder {
 }
 
 #[inline]
-fn code_lanes(values: &[f64], tables: &[Table]) -> [u8; LANES] {
+fn code_lanes(values: &[f64], tables: &[Table]) -> Block {
     let mut codes = [MISSING; LANES];
     for (code, (value, table)) in codes.iter_mut().zip(values.iter().zip(tables)) {
         *code = table.code(*value);
@@ -199,25 +227,33 @@ impl Binned {
         });
         let bins = Bins { edges: placed.collect() };
         let tables = tables(&bins);
-        let coded = blocks.into_par_iter().map(|b| {
-            let mut block = vec![[MISSING; LANES]; rows];
-            let lanes = b * LANES..((b + 1) * LANES).min(features);
-            block.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK * features)).for_each(|(block, values)| {
-                for (codes, row) in block.iter_mut().zip(values.chunks_exact(features)) {
-                    *codes = code_lanes(&row[lanes.clone()], &tables[lanes.clone()]);
+        let mut binned = Self::empty(Arc::new(bins));
+        binned.rows = rows;
+        binned.groups.par_iter_mut().zip(&binned.layout.groups).for_each(|(group, (first, width))| {
+            group.resize(rows * width, [MISSING; LANES]);
+            group.par_chunks_mut(CHUNK * width).zip(values.par_chunks(CHUNK * features)).for_each(|(codes, values)| {
+                for b in 0..*width {
+                    let lanes = (first + b) * LANES..((first + b + 1) * LANES).min(features);
+                    let tables = &tables[lanes.clone()];
+                    for (codes, row) in codes.iter_mut().skip(b).step_by(*width).zip(values.chunks_exact(features)) {
+                        *codes = code_lanes(&row[lanes.clone()], tables);
+                    }
                 }
             });
-            block
         });
-        let blocks = coded.collect();
-        Self { bins: Arc::new(bins), rows, blocks }
+        binned
+    }
+
+    fn empty(bins: Arc<Bins>) -> Self {
+        let layout = Layout::new(bins.features());
+        Self { bins, rows: 0, groups: vec![Vec::new(); layout.groups.len()], layout }
     }
 
     /// Puts the rows of `other`, coded by the same bins, behind these.
     pub fn append(&mut self, other: Self) {
         debug_assert_eq!(self.bins, other.bins);
         self.rows += other.rows;
-        self.blocks.par_iter_mut().zip(other.blocks).for_each(|(block, more)| block.extend_from_slice(&more));
+        self.groups.par_iter_mut().zip(other.groups).for_each(|(group, more)| group.extend_from_slice(&more));
     }
 
     /// Where the bins lie.
@@ -238,12 +274,17 @@ impl Binned {
     /// The code of one value: 0 if missing, else 1 + the number of edges below it.
     #[inline]
     pub fn code(&self, row: usize, feature: usize) -> u8 {
-        self.blocks[feature / LANES][row][feature % LANES]
+        let (group, at) = self.layout.place(row, feature);
+        self.groups[group][at][feature % LANES]
     }
 
-    /// Block by block, the codes of eight features a row.
-    pub(crate) fn blocks(&self) -> &[Block] {
-        &self.blocks
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Group by group, row after row, the codes of each block.
+    pub(crate) fn groups(&self) -> &[Vec<Block>] {
+        &self.groups
     }
 }
 
@@ -336,7 +377,7 @@ mod tests {
         }
 
         #[test]
-        fn a_matrix_is_the_same_in_one_piece_and_row_by_row(rows in 1usize..40, features in 1usize..20, seed in any::<u64>()) {
+        fn a_matrix_is_the_same_in_one_piece_and_row_by_row(rows in 1usize..40, features in 1usize..90, seed in any::<u64>()) {
             let values: Vec<f64> = (0..rows * features).map(|i| ((i as u64).wrapping_mul(seed | 1) % 17) as f64).collect();
             let whole = Binned::from_rows(&values, features, MAX_BINS);
             let mut first = Coder::new(Arc::new(whole.bins().clone()));
@@ -347,7 +388,7 @@ mod tests {
             let mut joined = first.finish();
             joined.append(second.finish());
             prop_assert_eq!(joined.rows(), rows);
-            prop_assert_eq!(joined.blocks(), whole.blocks());
+            prop_assert_eq!(joined.groups(), whole.groups());
         }
     }
 }

@@ -235,7 +235,7 @@ impl<'a> Fitting<'a> {
             return self.grower.grow(&self.codes, &self.packed, rows, shape);
         }
         let columns = chance::choose(s.seed ^ 0x0b00_57c0, round, all, count);
-        let codes = self.codes.columns(&columns);
+        let codes = self.codes.select(&columns);
         let monotone = if shape.monotone.is_empty() { Vec::new() } else { columns.iter().map(|c| shape.monotone[*c]).collect() };
         let mut grown = self.grower.grow(&codes, &self.packed, rows, &Shape { monotone, ..shape.clone() });
         grown.splits.iter_mut().for_each(|split| split.feature = columns[split.feature as usize] as u32);
@@ -288,5 +288,5 @@ fn place(codes: &Codes<'_>, splits: &[Split], leaves: &mut [u16]) {
 fn varying<'a>(sample: &Sample<'a>) -> (Codes<'a>, Codes<'a>) {
     let (codes, watched) = (Codes::take(sample.binned, sample.rows), Codes::take(sample.binned, sample.valid));
     let columns = codes.varying();
-    if columns.len() == codes.features.len() { (codes, watched) } else { (codes.columns(&columns), watched.columns(&columns)) }
+    (codes.only(&columns), watched.only(&columns))
 }

@@ -6,7 +6,9 @@ use homeward_models::label::{Label, RowLabel};
 use linfa::dataset::Records;
 use rayon::prelude::*;
 
-use crate::binned::{Binned, LANES};
+use crate::binned::{Binned, Block, LANES, Layout};
+
+use super::histogram::Group;
 
 /// What is known of a row for one horizon: whether it failed in (h_{k−1}, h_k], given that it did not before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,62 +141,99 @@ pub(crate) struct Codes<'a> {
     pub(crate) features: Vec<u32>,
     /// Greatest code of each feature.
     pub(crate) last: Vec<u8>,
-    pub(crate) blocks: Vec<Cow<'a, [[u8; LANES]]>>,
+    pub(crate) layout: Layout,
+    /// For histograms: group by group, row after row.
+    pub(crate) groups: Vec<Cow<'a, [Block]>>,
+    /// For walking and dividing: feature by feature.
+    pub(crate) columns: Vec<Cow<'a, [u8]>>,
 }
 
 impl<'a> Codes<'a> {
-    /// All features of `rows`; nothing is copied if those are all rows.
+    /// All features of `rows`; the groups are not copied if those are all rows.
     pub(crate) fn take(binned: &'a Binned, rows: &[u32]) -> Self {
         let whole = rows.len() == binned.rows() && rows.iter().enumerate().all(|(i, row)| i == *row as usize);
-        let block = |block: &'a Vec<[u8; LANES]>| {
-            if whole { Cow::Borrowed(block.as_slice()) } else { Cow::Owned(rows.iter().map(|row| block[*row as usize]).collect()) }
+        let layout = binned.layout().clone();
+        let group = |(group, (_, width)): (&'a Vec<Block>, &(usize, usize))| {
+            let line = |row: &u32| &group[*row as usize * width..][..*width];
+            if whole { Cow::Borrowed(group.as_slice()) } else { Cow::Owned(rows.iter().flat_map(line).copied().collect()) }
         };
+        let groups: Vec<Cow<'a, [Block]>> = binned.groups().par_iter().zip(&layout.groups).map(group).collect();
+        let columns = columns_of(&groups, &layout, rows.len(), binned.features());
         Self {
             rows: rows.len(),
             features: (0..binned.features() as u32).collect(),
             last: (0..binned.features()).map(|f| binned.bins().last_code(f)).collect(),
-            blocks: binned.blocks().par_iter().map(block).collect(),
+            layout,
+            groups,
+            columns,
         }
     }
 
     /// Some of the features, by their number here.
-    pub(crate) fn columns(&self, columns: &[usize]) -> Codes<'static> {
-        let block = |columns: &[usize]| {
-            let mut block = vec![[0; LANES]; self.rows];
-            for (lane, column) in columns.iter().enumerate() {
-                let (from, from_lane) = (&self.blocks[column / LANES], column % LANES);
-                block.iter_mut().zip(from.iter()).for_each(|(to, from)| to[lane] = from[from_lane]);
+    pub(crate) fn select(&self, features: &[usize]) -> Codes<'_> {
+        self.select_with(features, features.iter().map(|f| Cow::Borrowed(&*self.columns[*f])).collect())
+    }
+
+    /// Only some of the features.
+    pub(crate) fn only(mut self, features: &[usize]) -> Self {
+        if features.len() == self.features.len() {
+            return self;
+        }
+        let kept = features.iter().map(|f| std::mem::take(&mut self.columns[*f])).collect();
+        self.select_with(features, kept)
+    }
+
+    fn select_with<'b>(&self, features: &[usize], columns: Vec<Cow<'b, [u8]>>) -> Codes<'b> {
+        let layout = Layout::new(features.len());
+        let group = |(first, width): &(usize, usize)| {
+            let mut group = vec![[0; LANES]; self.rows * width];
+            for (i, column) in columns.iter().skip(first * LANES).take(width * LANES).enumerate() {
+                let (block, lane) = (i / LANES, i % LANES);
+                group.iter_mut().skip(block).step_by(*width).zip(column.iter()).for_each(|(to, code)| to[lane] = *code);
             }
-            Cow::Owned(block)
+            Cow::Owned(group)
         };
         Codes {
             rows: self.rows,
-            features: columns.iter().map(|c| self.features[*c]).collect(),
-            last: columns.iter().map(|c| self.last[*c]).collect(),
-            blocks: columns.par_chunks(LANES).map(block).collect(),
+            features: features.iter().map(|f| self.features[*f]).collect(),
+            last: features.iter().map(|f| self.last[*f]).collect(),
+            groups: layout.groups.par_iter().map(group).collect(),
+            layout,
+            columns,
         }
     }
 
     /// Features with more than one code among the rows; the others cannot split anything.
     pub(crate) fn varying(&self) -> Vec<usize> {
-        let differs = |block: &Cow<'_, [[u8; LANES]]>| {
-            let bits = |codes: &[u8; LANES]| u64::from_le_bytes(*codes);
-            let first = block.first().map_or(0, bits);
-            block.iter().fold(0, |seen, codes| seen | (bits(codes) ^ first)).to_le_bytes()
-        };
-        let seen: Vec<[u8; LANES]> = self.blocks.par_iter().map(differs).collect();
-        (0..self.features.len()).filter(|f| seen[f / LANES][f % LANES] != 0).collect()
+        let varies = |column: &Cow<'_, [u8]>| column.iter().any(|code| *code != column[0]);
+        let varies: Vec<bool> = self.columns.par_iter().map(varies).collect();
+        (0..self.features.len()).filter(|f| varies[*f]).collect()
     }
 
-    /// Features that are used of a block.
-    pub(crate) fn lanes(&self, block: usize) -> usize {
-        (self.features.len() - block * LANES).min(LANES)
+    /// A group for counting.
+    pub(crate) fn group(&self, group: usize) -> Group<'_> {
+        let (first, width) = self.layout.groups[group];
+        Group { codes: &self.groups[group], width, features: (self.features.len() - first * LANES).min(width * LANES) }
     }
 
     #[inline]
     pub(crate) fn code(&self, row: usize, feature: usize) -> u8 {
-        self.blocks[feature / LANES][row][feature % LANES]
+        self.columns[feature][row]
     }
+}
+
+/// Codes feature by feature.
+fn columns_of<'a>(groups: &[Cow<'_, [Block]>], layout: &Layout, rows: usize, features: usize) -> Vec<Cow<'a, [u8]>> {
+    let blocks = groups.par_iter().zip(&layout.groups).flat_map(|(group, (first, width))| {
+        (0..*width).into_par_iter().map(move |block| {
+            let mut columns = vec![vec![0; rows]; (features - (first + block) * LANES).min(LANES)];
+            for (i, codes) in group.iter().skip(block).step_by(*width).enumerate() {
+                columns.iter_mut().zip(codes).for_each(|(column, code)| column[i] = *code);
+            }
+            columns
+        })
+    });
+    blocks.collect::<Vec<_>>().into_iter().flatten().map(Cow::Owned).collect()
 }
 
 #[cfg(test)]
@@ -223,6 +262,6 @@ mod tests {
         assert_eq!(codes.varying(), [1, 2], "missing or not is a difference");
         let fewer = Codes::take(&binned, &rows[..3]);
         assert_eq!(fewer.varying(), [1]);
-        assert_eq!(codes.columns(&[2]).code(3, 0), 0);
+        assert_eq!(codes.select(&[2]).code(3, 0), 0);
     }
 }

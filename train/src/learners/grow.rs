@@ -1,7 +1,7 @@
 //! One tree, grown leaf by leaf: the leaf with the greatest gain is split next.
 //!
-//! Of two new leaves only the smaller one's histogram is counted, the other's is the parent's less that. Counting, subtracting and searching
-//! run block by block of eight features, in parallel and while the block's cells are in the cache.
+//! Of two new leaves only the smaller one's histogram is counted, the other's is the parent's less that. Counting runs in parallel over groups
+//! of features and chunks of rows, searching over features.
 
 use rayon::prelude::*;
 
@@ -12,7 +12,7 @@ use super::flat::Split;
 use super::histogram::{self, BlockCells};
 use super::packed::{Packed, Scale};
 use super::partition::{Way, divide};
-use super::scan::{self, BlockCandidates, Candidate, NONE, Rules};
+use super::scan::{self, Buffers, Candidate, NONE, Rules};
 
 /// Rows above which gradients are gathered in parallel.
 const PARALLEL: usize = 1 << 16;
@@ -123,7 +123,7 @@ impl Grower {
     }
 
     fn cells(&mut self, job: &Job<'_>) -> Vec<BlockCells> {
-        let size = job.codes.blocks.len() * job.gradients.len();
+        let size = job.blocks() * job.gradients.len();
         loop {
             match self.pool.pop() {
                 Some(cells) if cells.len() == size => return cells,
@@ -145,11 +145,8 @@ impl Grower {
             return root;
         }
         let mut cells = self.cells(job);
-        let found = cells.par_chunks_mut(job.gradients.len()).enumerate().map(|(block, cells)| {
-            self.count(job, block, 0, len, cells);
-            search(job, &root.leaf, block, cells)
-        });
-        root.candidates = flatten(found.collect(), job);
+        self.count(job, 0, len, &mut cells, None);
+        root.candidates = search_all(job, &root.leaf, &cells);
         root.cells = cells;
         root.settle();
         root
@@ -169,11 +166,21 @@ impl Grower {
         }
     }
 
-    /// Counts a block's cells over a stretch of rows whose gradients are gathered.
-    fn count(&self, job: &Job<'_>, block: usize, start: usize, len: usize, cells: &mut [BlockCells]) {
+    /// Counts cells over a stretch of rows whose gradients are gathered, and takes them off the parent's.
+    fn count(&self, job: &Job<'_>, start: usize, len: usize, cells: &mut [BlockCells], parent: Option<&mut [BlockCells]>) {
         let rows = &self.rows[start..start + len];
-        for (cells, gradients) in cells.iter_mut().zip(self.gathered.chunks(len.max(1))) {
-            histogram::count(&job.codes.blocks[block], rows, gradients, job.codes.lanes(block), cells);
+        let groups = job.codes.layout.groups.len();
+        let count = |at: usize, cells: &mut [BlockCells]| {
+            let leaf = histogram::Leaf { rows, gradients: &self.gathered[at / groups * len..][..len] };
+            histogram::count(job.codes.group(at % groups), leaf, cells);
+        };
+        let tasks = by_group(job, cells).into_par_iter().enumerate();
+        match parent {
+            None => tasks.for_each(|(at, cells)| count(at, cells)),
+            Some(parent) => tasks.zip(by_group(job, parent)).for_each(|((at, cells), parent)| {
+                count(at, cells);
+                histogram::subtract(parent, cells, job.codes.group(at % groups).features);
+            }),
         }
     }
 
@@ -181,12 +188,12 @@ impl Grower {
     fn split(&mut self, job: &Job<'_>, open: &mut Open, split: usize, last: bool) -> Option<[Open; 2]> {
         let (start, len) = (open.leaf.start, open.leaf.len);
         let best = open.candidates[open.best];
-        let way = Way { lane: open.best % LANES, code: best.code, missing_left: best.missing_left };
-        let codes = &job.codes.blocks[open.best / LANES];
+        let way = Way { code: best.code, missing_left: best.missing_left };
+        let codes = &job.codes.columns[open.best];
         let left = divide(&mut self.rows[start..start + len], &mut self.scratch[..len], codes, way);
         if left.min(len - left) < job.shape.rules.min_rows.max(1) {
             let mut counts = [0u32; 256];
-            self.rows[start..start + len].iter().for_each(|row| counts[usize::from(codes[*row as usize][way.lane])] += 1);
+            self.rows[start..start + len].iter().for_each(|row| counts[usize::from(codes[*row as usize])] += 1);
             open.retry(job, &counts);
             return None;
         }
@@ -204,22 +211,14 @@ impl Grower {
         let mut cells = self.cells(job);
         let (start, len) = (small.leaf.start, small.leaf.len);
         self.gather(job, start, len);
-        let (small_may, large_may) = (small.may_split(job), large.may_split(job));
-        let k = job.gradients.len();
-        let found = cells.par_chunks_mut(k).zip(parent.par_chunks_mut(k)).enumerate().map(|(block, (cells, parent))| {
-            self.count(job, block, start, len, cells);
-            let lanes = job.codes.lanes(block);
-            parent.iter_mut().zip(cells.iter()).for_each(|(parent, cells)| histogram::subtract(parent, cells, lanes));
-            let look = |may: bool, leaf: &GrownLeaf, cells: &[BlockCells]| {
-                if may { search(job, leaf, block, cells) } else { [NONE; LANES] }
-            };
-            (look(small_may, &small.leaf, cells), look(large_may, &large.leaf, parent))
-        });
-        let (of_small, of_large): (Vec<BlockCandidates>, Vec<BlockCandidates>) = found.unzip();
-        (small.candidates, large.candidates) = (flatten(of_small, job), flatten(of_large, job));
+        self.count(job, start, len, &mut cells, Some(&mut parent));
+        for (open, cells) in [(&mut *small, &cells), (&mut *large, &parent)] {
+            if open.may_split(job) {
+                open.candidates = search_all(job, &open.leaf, cells);
+                open.settle();
+            }
+        }
         (small.cells, large.cells) = (cells, parent);
-        small.settle();
-        large.settle();
     }
 }
 
@@ -241,26 +240,36 @@ fn hang(splits: &mut [Split], parent: Option<(usize, bool)>, child: i32) {
     }
 }
 
-fn flatten(found: Vec<BlockCandidates>, job: &Job<'_>) -> Vec<Candidate> {
-    let mut candidates = found.into_flattened();
-    candidates.truncate(job.codes.features.len());
-    candidates
+/// A leaf's cells horizon by horizon, group by group.
+fn by_group<'c>(job: &Job<'_>, cells: &'c mut [BlockCells]) -> Vec<&'c mut [BlockCells]> {
+    let mut parts = Vec::new();
+    for mut rest in cells.chunks_mut(job.blocks()) {
+        for (_, width) in &job.codes.layout.groups {
+            let part;
+            (part, rest) = rest.split_at_mut(*width);
+            parts.push(part);
+        }
+    }
+    parts
 }
 
-/// The best split of a leaf by each feature of a block.
-fn search(job: &Job<'_>, leaf: &GrownLeaf, block: usize, cells: &[BlockCells]) -> BlockCandidates {
-    let mut found = [NONE; LANES];
-    for (lane, found) in found.iter_mut().enumerate().take(job.codes.lanes(block)) {
-        let feature = job.feature(block * LANES + lane, cells, None);
-        *found = scan::scan(&leaf.seen(), &feature, &job.scales, &job.shape.rules);
-    }
-    found
+/// The best split of a leaf by each feature.
+fn search_all(job: &Job<'_>, leaf: &GrownLeaf, cells: &[BlockCells]) -> Vec<Candidate> {
+    let search = |buffers: &mut Buffers, feature| {
+        scan::scan(buffers, &leaf.seen(), &job.feature(feature, cells, None), &job.scales, &job.shape.rules)
+    };
+    (0..job.codes.features.len()).into_par_iter().with_min_len(LANES).map_init(Buffers::default, search).collect()
 }
 
 impl Job<'_> {
+    /// Blocks of features.
+    fn blocks(&self) -> usize {
+        self.codes.features.len().div_ceil(LANES)
+    }
+
     fn feature<'c>(&self, feature: usize, cells: &'c [BlockCells], rows: Option<&'c [u32; 256]>) -> scan::Feature<'c> {
         let monotone = self.shape.monotone.get(feature).copied().unwrap_or_default();
-        scan::Feature { cells, lane: feature % LANES, last: self.codes.last[feature], monotone, rows }
+        scan::Feature { cells, blocks: self.blocks(), feature, last: self.codes.last[feature], monotone, rows }
     }
 }
 
@@ -299,13 +308,13 @@ impl Open {
 
     /// Searches the best feature again with exact numbers of rows, since the estimate let a split through that leaves too few.
     fn retry(&mut self, job: &Job<'_>, rows: &[u32; 256]) {
-        let (feature, k) = (self.best, job.gradients.len());
+        let feature = self.best;
         self.exact.resize(self.candidates.len(), false);
         let found = if self.exact[feature] {
             NONE
         } else {
-            let feature = job.feature(feature, &self.cells[feature / LANES * k..][..k], Some(rows));
-            scan::scan(&self.leaf.seen(), &feature, &job.scales, &job.shape.rules)
+            let feature = job.feature(feature, &self.cells, Some(rows));
+            scan::scan(&mut Buffers::default(), &self.leaf.seen(), &feature, &job.scales, &job.shape.rules)
         };
         self.candidates[feature] = found;
         self.exact[feature] = true;
@@ -315,7 +324,7 @@ impl Open {
     /// The two leaves that the best candidate makes, the first `left` rows in the lower one.
     fn children(&self, job: &Job<'_>, split: usize, left: usize) -> [Self; 2] {
         let (k, best) = (job.gradients.len(), self.candidates[self.best]);
-        let feature = job.feature(self.best, &self.cells[self.best / LANES * k..][..k], None);
+        let feature = job.feature(self.best, &self.cells, None);
         let lows: Vec<u64> = (0..k).map(|k| feature.left_sum(k, best)).collect();
         let highs: Vec<u64> = self.leaf.totals.iter().zip(&lows).map(|(all, low)| all.wrapping_sub(*low)).collect();
         let (low_bounds, high_bounds) = self.child_bounds(job, feature.monotone, &lows, &highs);

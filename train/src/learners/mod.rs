@@ -14,6 +14,8 @@ mod packed;
 mod params;
 mod partition;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use homeward_models::ensemble::Ensemble;
 use linfa::dataset::DatasetBase;

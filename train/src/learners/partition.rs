@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::binned::{LANES, MISSING};
+use crate::binned::MISSING;
 
 /// Rows that a task divides at once.
 const CHUNK: usize = 1 << 16;
@@ -10,7 +10,6 @@ const CHUNK: usize = 1 << 16;
 /// Which way codes of one feature go.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Way {
-    pub(crate) lane: usize,
     pub(crate) code: u8,
     pub(crate) missing_left: bool,
 }
@@ -24,7 +23,7 @@ impl Way {
 }
 
 /// Puts the rows that go left first, each side in the order it was in; returns how many they are. `scratch` is as long as `rows`.
-pub(crate) fn divide(rows: &mut [u32], scratch: &mut [u32], codes: &[[u8; LANES]], way: Way) -> usize {
+pub(crate) fn divide(rows: &mut [u32], scratch: &mut [u32], codes: &[u8], way: Way) -> usize {
     if rows.len() <= CHUNK {
         let left = divide_chunk(rows, scratch, codes, way);
         let right = rows.len() - left;
@@ -48,14 +47,13 @@ pub(crate) fn divide(rows: &mut [u32], scratch: &mut [u32], codes: &[[u8; LANES]
 }
 
 /// Rows that go left to the front of `rows`, the others to the front of `scratch`; without branches.
-fn divide_chunk(rows: &mut [u32], scratch: &mut [u32], codes: &[[u8; LANES]], way: Way) -> usize {
+fn divide_chunk(rows: &mut [u32], scratch: &mut [u32], codes: &[u8], way: Way) -> usize {
     let table: [bool; 256] = std::array::from_fn(|code| way.left(code as u8));
     let scratch = &mut scratch[..rows.len()];
-    let lane = way.lane % LANES;
     let (mut left, mut right) = (0, 0);
     for i in 0..rows.len() {
         let row = rows[i];
-        let goes_left = usize::from(table[usize::from(codes[row as usize][lane])]);
+        let goes_left = usize::from(table[usize::from(codes[row as usize])]);
         rows[left] = row;
         scratch[right] = row;
         left += goes_left;
@@ -71,13 +69,13 @@ mod tests {
     #[test]
     fn large_and_small_leaves_are_divided_alike() {
         let all = 3 * CHUNK + 17;
-        let codes: Vec<[u8; LANES]> = (0..all).map(|i| [(i * 7919 % 251) as u8; LANES]).collect();
+        let codes: Vec<u8> = (0..all).map(|i| (i * 7919 % 251) as u8).collect();
         for rows in [100, all] {
             for missing_left in [true, false] {
-                let way = Way { lane: 3, code: 99, missing_left };
+                let way = Way { code: 99, missing_left };
                 let mut divided: Vec<u32> = (0..rows as u32).collect();
                 let left = divide(&mut divided, &mut vec![0; rows], &codes, way);
-                let (want_left, want_right): (Vec<u32>, Vec<u32>) = (0..rows as u32).partition(|r| way.left(codes[*r as usize][3]));
+                let (want_left, want_right): (Vec<u32>, Vec<u32>) = (0..rows as u32).partition(|r| way.left(codes[*r as usize]));
                 assert_eq!((&divided[..left], &divided[left..]), (&want_left[..], &want_right[..]));
             }
         }

@@ -6,7 +6,7 @@
 
 use crate::binned::{LANES, MISSING};
 
-use super::histogram::BlockCells;
+use super::histogram::{BlockCells, Cells};
 use super::packed::{Scale, first, second};
 
 /// What a split must keep to.
@@ -43,9 +43,10 @@ pub(crate) struct Leaf<'a> {
 
 /// One feature of a leaf.
 pub(crate) struct Feature<'a> {
-    /// One block a horizon.
+    /// The leaf's cells: horizon by horizon, all blocks.
     pub(crate) cells: &'a [BlockCells],
-    pub(crate) lane: usize,
+    pub(crate) blocks: usize,
+    pub(crate) feature: usize,
     pub(crate) last: u8,
     /// 1: the value must not fall as the feature rises; −1: not rise; 0: any.
     pub(crate) monotone: i8,
@@ -53,8 +54,8 @@ pub(crate) struct Feature<'a> {
     pub(crate) rows: Option<&'a [u32; 256]>,
 }
 
-/// What is compared at once: gain and weight of the left side by code − 1.
-struct Buffers {
+/// What is compared at once, by code − 1: sums and weight of the left side, gain. Kept from search to search.
+pub(crate) struct Buffers {
     g: [i32; 256],
     h: [i32; 256],
     gain: [f32; 256],
@@ -62,8 +63,12 @@ struct Buffers {
 }
 
 impl Feature<'_> {
+    fn cells(&self, k: usize) -> &Cells {
+        &self.cells[k * self.blocks + self.feature / LANES][self.feature % LANES]
+    }
+
     fn sum_of(&self, k: usize, code: u8) -> u64 {
-        self.cells[k][self.lane][usize::from(code)]
+        self.cells(k)[usize::from(code)]
     }
 
     /// Sums of the rows that a split sends left, a horizon.
@@ -75,7 +80,7 @@ impl Feature<'_> {
     fn has_missing(&self) -> bool {
         match self.rows {
             Some(rows) => rows[usize::from(MISSING)] > 0,
-            None => (0..self.cells.len()).any(|k| self.sum_of(k, MISSING) != 0),
+            None => (0..self.cells.len() / self.blocks).any(|k| self.sum_of(k, MISSING) != 0),
         }
     }
 
@@ -97,9 +102,14 @@ fn worth(sum: u64, scale: Scale, l2: f64) -> f64 {
     if h + l2 > 0.0 { g * g / (h + l2) } else { 0.0 }
 }
 
+impl Default for Buffers {
+    fn default() -> Self {
+        Self { g: [0; 256], h: [0; 256], gain: [0.0; 256], weight: [0.0; 256] }
+    }
+}
+
 /// The best split of `leaf` by `feature`.
-pub(crate) fn scan(leaf: &Leaf<'_>, feature: &Feature<'_>, scales: &[Scale], rules: &Rules) -> Candidate {
-    let mut buffers = Buffers { g: [0; 256], h: [0; 256], gain: [0.0; 256], weight: [0.0; 256] };
+pub(crate) fn scan(buffers: &mut Buffers, leaf: &Leaf<'_>, feature: &Feature<'_>, scales: &[Scale], rules: &Rules) -> Candidate {
     let missing = feature.has_missing();
     let mut best = NONE;
     for missing_left in [false, true] {
@@ -143,7 +153,7 @@ impl Buffers {
         self.gain[..count].fill(0.0);
         self.weight[..count].fill(0.0);
         for (k, scale) in scales.iter().enumerate() {
-            let cells = &feature.cells[k][feature.lane];
+            let cells = feature.cells(k);
             let mut sum = if missing_left { cells[usize::from(MISSING)] } else { 0 };
             for (i, cell) in cells[1..=count].iter().enumerate() {
                 sum = sum.wrapping_add(*cell);
@@ -182,12 +192,23 @@ impl Buffers {
         if let Some(rows) = feature.rows {
             forbid_few(gains, rows, leaf.rows, rules.min_rows, missing_left);
         }
-        let top = gains.iter().fold(0.0f32, |a, b| if *b > a { *b } else { a });
+        let top = greatest(gains);
         let Some(at) = gains.iter().position(|g| *g == top).filter(|_| top > 0.0) else { return NONE };
         let mut split = Candidate { gain: 0.0, code: at as u8 + 1, missing_left };
         split.gain = gain(leaf, feature, scales, rules, split);
         split
     }
+}
+
+/// The greatest of `gains`, 0 at least; eight at a time.
+fn greatest(gains: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (eights, rest) = gains.as_chunks::<8>();
+    let mut tops = [0.0f32; 8];
+    for eight in eights {
+        tops.iter_mut().zip(eight).for_each(|(top, gain)| *top = larger(*top, *gain));
+    }
+    rest.iter().chain(&tops).fold(0.0, |top, gain| larger(top, *gain))
 }
 
 /// Marks splits that leave fewer than `min_rows` rows on a side.
@@ -248,6 +269,3 @@ pub(crate) fn bounded(sum: u64, scale: Scale, l2: f64, bounds: (f64, f64)) -> (f
     let value = value(sum, scale, l2).clamp(bounds.0, bounds.1);
     (value, -(2.0 * g * value + (h + l2) * value * value))
 }
-
-/// The best split by each of a block's features.
-pub(crate) type BlockCandidates = [Candidate; LANES];

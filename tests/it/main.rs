@@ -15,3 +15,4 @@ mod predict;
 mod quarantine;
 mod s3;
 mod simulate;
+mod train;

@@ -43,6 +43,8 @@ pub enum Command {
     /// What has been archived, in other forms
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Score the archive again and compare with what was archived live; exit 1 if a bit differs
+    Audit(AuditArgs),
     /// Say what in configuration, broker or store would fail
     Check(CheckArgs),
     /// The models in the registry
@@ -215,6 +217,17 @@ pub struct ExportFeaturesArgs {
     /// Features and risks of this model: a version, or champion
     #[arg(long, value_name = "VERSION")]
     pub model: Option<String>,
+}
+
+/// `homeward audit`
+#[derive(Debug, ClapArgs)]
+pub struct AuditArgs {
+    /// This device only
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Exit 1 also for rows that cannot be compared: other input, models that are gone
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `homeward check`

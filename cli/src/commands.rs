@@ -1,5 +1,6 @@
 //! One function a command.
 
+pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod compact;
 pub(crate) mod demo;

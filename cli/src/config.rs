@@ -274,7 +274,8 @@ impl Config {
         let topics = Topics::check(&written.topics)?;
         let train = homeward_train::Settings::check(&written.train, &written.decide, &written.costs)?;
         let ingest = homeward_ingest::Settings::check(&written.ingest, written.broker.receive_maximum)?;
-        let predict = homeward_predict::Settings::check(&written.predict, &written.decide, ingest.max_message_bytes, false)?;
+        let predict =
+            homeward_predict::Settings::check(&written.predict, &written.decide, &fleet, ingest.max_message_bytes, ingest.hourly)?;
         let compact = homeward_ingest::CompactSettings::check(&written.compact)?;
         let broker = broker(&written.broker, ingest.max_clock_skew_ms, &env)?;
         let journal = journal(&written.journal, ingest.max_clock_skew_ms)?;

@@ -49,7 +49,7 @@ pub(crate) async fn inbox_on<S: Shelf>(
     connected.with_context(|| format!("broker {}", config.broker.url()))
 }
 
-/// A service's inbox.
+/// A service's inbox in memory.
 pub(crate) async fn inbox(
     config: &Config,
     service: &str,

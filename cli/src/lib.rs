@@ -60,6 +60,7 @@ async fn dispatch(args: Args, config: Config) -> anyhow::Result<()> {
         Command::Compact => commands::compact::run(&config, json).await,
         Command::Predict(args) => commands::predict::run(&config, args.dry_run, json).await,
         Command::Train(args) => commands::train::run(&config, &args, json).await,
+        Command::Audit(args) => commands::audit::run(&config, &args, json).await,
         Command::Check(args) => commands::check::run(&config, args.offline, json).await,
         Command::Export(ExportCommand::Features(args)) => commands::export::features(&config, &args, json).await,
         Command::Models(ModelsCommand::List) => commands::models::list(&config, json).await,

@@ -122,6 +122,21 @@ impl Page<'_> {
         ConstGauge::new(value).encode(encoder)
     }
 
+    /// Gauges by label.
+    pub(crate) fn gauges<'v>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'v str, f64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (value, gauge) in values {
+            ConstGauge::new(gauge).encode(encoder.encode_family(&[(label, value)])?)?;
+        }
+        Ok(())
+    }
+
     /// A span of time, in seconds; `_seconds` is added to the name.
     pub(crate) fn seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         let encoder = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;

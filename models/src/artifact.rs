@@ -289,13 +289,13 @@ fn known(values: &[Option<f64>]) -> Vec<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::drift::Learner;
     use crate::ensemble::{Arithmetic, Link, Node};
     use crate::fleet::tests::small;
 
-    fn model() -> Model {
+    pub(crate) fn model() -> Model {
         let spec = FeatureSpec::new(&Fleet::check(&small()).unwrap());
         let n = spec.len();
         let nodes = vec![Node { feature: 0, threshold: 0.1 + 0.2, missing_left: true, left: -1, right: -2 }];

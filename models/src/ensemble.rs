@@ -1,10 +1,18 @@
 //! The one flat form of every tree learner: arrays of nodes and leaves, as in the model file, with the plain walk that defines what
 //! a score is. `Scorer` gives the same bits faster, `Explainer` says what each feature added.
 
+pub mod explain;
+#[cfg(test)]
+#[allow(unreachable_pub, dead_code)]
+mod grown;
+mod scorer;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
+
+pub use explain::Explainer;
+pub use scorer::Scorer;
 
 /// Nodes between a root and its deepest leaf, at most.
 const DEEPEST: u32 = 1024;
@@ -75,6 +83,17 @@ pub struct Arithmetic {
 }
 
 impl Arithmetic {
+    /// The number of 64 bits, t, for which `value <= t` says of every value that is not missing whether it goes left at `threshold`. There is one, as rounding
+    /// never changes the order of two values, so what goes left has a greatest number.
+    pub fn at_most(self, threshold: f64) -> f64 {
+        match (self.compare, self.left) {
+            (Precision::F64, Left::AtMost) => threshold,
+            (Precision::F64, Left::Below) => threshold.next_down(),
+            (Precision::F32, Left::AtMost) => rounds_to_at_most(threshold as f32),
+            (Precision::F32, Left::Below) => rounds_to_at_most((threshold as f32).next_down()),
+        }
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -270,46 +289,6 @@ impl Ensemble {
             *q = 1.0 - safe;
         }
     }
-
-    /// What each feature on the row's paths adds to q_k (with one horizon, to the risk; before the link), by the change of the expected value at each split
-    /// (Saabas 2014); the contributions and the base add up to the score. Largest size first.
-    pub fn path_contributions(&self, row: &[f64], k: usize) -> Vec<(u32, f64)> {
-        let expected = self.expected(k);
-        let mut by_feature: Vec<(u32, f64)> = Vec::new();
-        let share = if self.link == Link::Mean { 1.0 / self.roots.len() as f64 } else { 1.0 };
-        for root in &self.roots {
-            let mut at = *root;
-            while at >= 0 {
-                let node = &self.nodes[at as usize];
-                let next = if self.goes_left(node, row[node.feature as usize]) { node.left } else { node.right };
-                let change = (self.value(next, k, &expected) - self.value(at, k, &expected)) * share;
-                match by_feature.iter_mut().find(|(f, _)| *f == node.feature) {
-                    Some((_, sum)) => *sum += change,
-                    None => by_feature.push((node.feature, change)),
-                }
-                at = next;
-            }
-        }
-        by_feature.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
-        by_feature
-    }
-
-    fn value(&self, at: i32, k: usize, expected: &[(f64, f64)]) -> f64 {
-        if at >= 0 { expected[at as usize].1 } else { self.leaves[leaf(at) * self.horizons + k] }
-    }
-
-    /// Cover and cover-weighted mean leaf value below each node. Children stand after their parents, so one pass from the end does.
-    fn expected(&self, k: usize) -> Vec<(f64, f64)> {
-        let mut expected = vec![(0.0, 0.0); self.nodes.len()];
-        for (i, node) in self.nodes.iter().enumerate().rev() {
-            let of =
-                |at: i32| if at >= 0 { expected[at as usize] } else { (self.cover[leaf(at)], self.leaves[leaf(at) * self.horizons + k]) };
-            let ((left_cover, left), (right_cover, right)) = (of(node.left), of(node.right));
-            let cover = left_cover + right_cover;
-            expected[i] = (cover, if cover > 0.0 { (left_cover * left + right_cover * right) / cover } else { (left + right) / 2.0 });
-        }
-        expected
-    }
 }
 
 impl Link {
@@ -322,6 +301,14 @@ impl Link {
             Self::Identity => raw.clamp(0.0, 1.0),
         }
     }
+}
+
+/// The greatest number that rounds to at most `bound`: half-way to the next one of 32 bits, which itself rounds to the even one of the two.
+fn rounds_to_at_most(bound: f32) -> f64 {
+    // Beyond the greatest number of 32 bits rounding goes on as if 2^128 were the next.
+    let wide = |x: f32| if x.is_infinite() { f64::from(x.signum()) * 2f64.powi(128) } else { f64::from(x) };
+    let half_way = f64::midpoint(wide(bound), wide(bound.next_up()));
+    if bound.to_bits() % 2 == 0 { half_way } else { half_way.next_down() }
 }
 
 /// What has a place in a tree so far: nodes with their depth, and leaves.

@@ -4,7 +4,12 @@
 //! audit run the very same code and give the same bits.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+// Code that tests share with benchmarks names the crate as those do.
+#[cfg(test)]
+extern crate self as homeward_models;
+
 pub mod artifact;
+pub mod audit;
 pub mod calibration;
 pub mod call;
 pub mod cost;

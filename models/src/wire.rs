@@ -1,9 +1,10 @@
 //! The wire: JSON payloads to readings and events, and back to nothing else.
 //!
 //! A reading is parsed in one pass over the bytes, straight into a row of values: a trie of the signals' JSON Pointers guides
-//! serde, what no signal claims is kept as JSON text.
+//! serde, what no signal claims is kept as JSON text. Payloads of a shape seen before go without serde (`shape`).
 
 mod events;
+mod shape;
 mod trie;
 mod visit;
 
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::time::{EARLIEST_MS, LATEST_MS};
 use crate::{Fleet, Reason, Refused};
+use shape::{Claimed, Shapes};
 use trie::Trie;
 
 /// One reading as decoded: the row of measured values (NaN is missing) and what no signal claimed.
@@ -34,6 +36,8 @@ pub struct Decoder {
     reading: Reading,
     seen: Vec<bool>,
     path: Vec<(usize, usize)>,
+    shapes: Shapes,
+    claimed: Claimed,
 }
 
 impl Decoder {
@@ -45,6 +49,8 @@ impl Decoder {
             reading: Reading { values, ..Reading::default() },
             seen: vec![false; fleet.measured + 2],
             path: Vec::new(),
+            shapes: Shapes::default(),
+            claimed: Claimed::default(),
         }
     }
 
@@ -80,6 +86,15 @@ impl Decoder {
     fn object(&mut self, device: &str, payload: &[u8], latest_ts: i64) -> Result<(), Refused> {
         self.reading.values.fill(f64::NAN);
         self.reading.extra.clear();
+        if let Some(ts) = self.shapes.read(payload, &mut self.reading.values, &mut self.reading.extra) {
+            self.reading.ts = check_ts(ts, latest_ts)?;
+            return Ok(());
+        }
+        self.parse(device, payload, latest_ts)
+    }
+
+    fn parse(&mut self, device: &str, payload: &[u8], latest_ts: i64) -> Result<(), Refused> {
+        self.claimed.clear();
         self.seen.fill(false);
         self.path.clear();
         let mut parse = visit::Parse {
@@ -90,6 +105,7 @@ impl Decoder {
             ts: None,
             open: 0,
             path: &mut self.path,
+            claimed: &mut self.claimed,
             refused: None,
         };
         let mut json = serde_json::Deserializer::from_slice(payload);
@@ -101,6 +117,7 @@ impl Decoder {
         outcome.map_err(|error| not_json(payload, &error))?;
         let ts = ts.ok_or_else(|| Refused::new(Reason::NoTs, "found no ts, expected integer milliseconds since 1970 UTC or RFC 3339"))?;
         self.reading.ts = check_ts(ts, latest_ts)?;
+        self.shapes.learn(payload, &self.claimed, &self.reading.extra);
         Ok(())
     }
 }

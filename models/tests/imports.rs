@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use homeward_models::ensemble::{Ensemble, Explainer};
 use homeward_models::import::{self, Imported};
 use serde::Deserialize;
 
@@ -13,6 +14,8 @@ struct Expected {
     file: String,
     rows: Vec<Vec<Option<f64>>>,
     raw: Vec<f64>,
+    /// What each feature added, then the expected value.
+    contributions: Option<Vec<Vec<f64>>>,
 }
 
 fn read(dir: &Path, file: &str) -> Imported {
@@ -26,6 +29,20 @@ fn read(dir: &Path, file: &str) -> Imported {
 
 fn row(written: &[Option<f64>]) -> Vec<f64> {
     written.iter().map(|v| v.unwrap_or(f64::NAN)).collect()
+}
+
+/// LightGBM computes contributions in 64 bits, XGBoost in 32.
+fn check_contributions(expected: &Expected, ensemble: &Ensemble, contributions: &[Vec<f64>]) {
+    let near = if expected.file.starts_with("lightgbm") { 1e-6 } else { 1e-5 };
+    let explainer = Explainer::new(ensemble);
+    let mut added = vec![0.0; ensemble.features];
+    for (i, (values, contributions)) in expected.rows.iter().zip(contributions).enumerate() {
+        explainer.contributions(&row(values), 0, &mut added);
+        for (found, expected) in added.iter().chain(&[explainer.expected(0)]).zip(contributions) {
+            assert!((found - expected).abs() < near, "row {i}: {found} for {expected}");
+        }
+        assert_eq!(contributions.len(), added.len() + 1);
+    }
 }
 
 /// Compares every case of a folder; says how many.
@@ -42,6 +59,9 @@ fn check(dir: &Path) -> usize {
             assert_eq!(found[0].to_bits(), raw.to_bits(), "{} row {i}: {} for {raw}", expected.file, found[0]);
             missing += values.iter().filter(|v| v.is_nan()).count();
             equal += model.ensemble.nodes.iter().filter(|n| values[n.feature as usize] == n.threshold).count();
+        }
+        if let Some(contributions) = &expected.contributions {
+            check_contributions(&expected, &model.ensemble, contributions);
         }
         assert!(missing > 0 || expected.file.starts_with("onnx_forest") || expected.file.starts_with("onnx_boosted"));
         assert!(equal > 0, "{}: no value equals a threshold", expected.file);

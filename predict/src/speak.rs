@@ -1,6 +1,8 @@
 //! Putting calls, health and notes to operators into words: JSON payloads with their topics.
 
 use homeward_broker::Outgoing;
+use homeward_models::ensemble::Explainer;
+use homeward_models::ensemble::explain::{by_group, largest};
 use homeward_models::DeviceId;
 use homeward_models::call::{
     Action, Advice, Call, CallReason, ExpectedCost, Health, HealthAlert, HorizonRisk, ModelName, OperatorNote, State,
@@ -10,7 +12,7 @@ use homeward_models::topic::Topics;
 use serde::Serialize;
 
 use crate::champion::InService;
-use crate::fleet::Device;
+use crate::device::Device;
 
 /// Reasons given with a call at most.
 const REASONS: usize = 5;
@@ -30,11 +32,10 @@ impl<'a> Speaker<'a> {
         standing: &Standing,
         state: State,
         action: Action,
+        cost: ExpectedCost,
         reasons: &[CallReason<'_>],
     ) -> Option<Outgoing> {
         let model = &self.service.model;
-        let risk = device.risks.last().copied().unwrap_or_default();
-        let c = &model.costs;
         let call = Call {
             alert_id: &standing.alert_id,
             revision: standing.revision,
@@ -48,7 +49,7 @@ impl<'a> Speaker<'a> {
             threshold: model.threshold,
             model: self.model(),
             reasons: reasons.to_vec(),
-            cost: ExpectedCost { come_home: c.trip + risk * c.repair + (1.0 - risk) * c.inspect, fly_on: risk * c.failure, land: None },
+            cost,
         };
         let mut out = json(self.topics.call_to(&device.id), &call)?;
         out.message_expiry_s = u32::try_from(self.rules.expiry / 1000).ok();
@@ -63,7 +64,7 @@ impl<'a> Speaker<'a> {
             ts: device.ts,
             risks: self.risks(device),
             alert: alert.map(|s| HealthAlert::of(s, s.expires_at(&self.rules), device.expired)),
-            advice: if alert.is_some() { Advice::Return } else { Advice::Fly },
+            advice: if alert.is_some() { device.advice } else { Advice::Fly },
             model: self.model(),
         };
         let mut out = json(self.topics.health.of(device.id.as_str()), &health)?;
@@ -72,36 +73,44 @@ impl<'a> Speaker<'a> {
     }
 
     /// Word to the operators.
-    pub(crate) fn operators(&self, note: &'static str, device: &DeviceId, alert_id: &str, detail: String) -> Option<Outgoing> {
-        json(self.topics.operators.clone(), &OperatorNote { note, device: Some(device.as_str()), alert_id: Some(alert_id), detail })
+    pub(crate) fn operators(
+        &self,
+        note: &'static str,
+        device: Option<&DeviceId>,
+        alert_id: Option<&str>,
+        detail: String,
+    ) -> Option<Outgoing> {
+        json(self.topics.operators.clone(), &OperatorNote { note, device: device.map(DeviceId::as_str), alert_id, detail })
     }
 
     /// What speaks for a failure in the last horizon's own stretch, largest first; what speaks against it is no reason for a call.
     pub(crate) fn reasons(&self, row: &[f64]) -> Vec<CallReason<'a>> {
         let model = &self.service.model;
         let known = |x: f64| x.is_finite().then_some(x);
-        let contributions = model.ensemble.path_contributions(row, model.horizons.len() - 1);
         let reason = |(feature, contribution): (u32, f64)| CallReason {
             feature: &self.service.features[feature as usize],
             value: known(row[feature as usize]),
             typical: known(model.typical[feature as usize]),
             contribution,
         };
-        contributions.into_iter().filter(|c| c.1 > 0.0).take(REASONS).map(reason).collect()
+        largest(&self.added(row)).into_iter().filter(|c| c.1 > 0.0).take(REASONS).map(reason).collect()
     }
 
     /// The component whose features speak loudest for a failure.
     pub(crate) fn component(&self, row: &[f64]) -> Option<String> {
         let model = &self.service.model;
         let components = &model.spec.fleet().components;
-        let mut sums = vec![0.0; components.len()];
-        for (feature, contribution) in model.ensemble.path_contributions(row, model.horizons.len() - 1) {
-            if let Some(c) = model.spec.component(feature as usize) {
-                sums[c] += contribution;
-            }
-        }
+        let sums = by_group(&self.added(row), components.len(), |feature| model.spec.component(feature));
         let loudest = sums.iter().enumerate().filter(|(_, s)| **s > 0.0).max_by(|a, b| a.1.total_cmp(b.1))?;
         Some(components[loudest.0].clone())
+    }
+
+    /// What each feature added to the raw score of the last horizon.
+    fn added(&self, row: &[f64]) -> Vec<f64> {
+        let model = &self.service.model;
+        let mut added = vec![0.0; row.len()];
+        Explainer::new(&model.ensemble).contributions(row, model.horizons.len() - 1, &mut added);
+        added
     }
 
     fn risks(&self, device: &Device) -> Vec<HorizonRisk> {

@@ -4,6 +4,7 @@
 //! With `HOMEWARD_TEST_ALL=1` a missing part is a failure instead.
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod config;
 mod demo;
 mod durability;

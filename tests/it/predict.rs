@@ -95,10 +95,10 @@ impl Rig {
         let (inbox, outbox, stats) = (Arc::<MemoryInbox>::default(), Arc::<MemoryOutbox>::default(), Arc::<Stats>::default());
         let running = tokio::spawn({
             let (inbox, outbox, registry, stats) = (inbox.clone(), outbox.clone(), registry.clone(), stats.clone());
-            let written = WrittenPredict { reload_every: "20ms".into(), health_every: "1ms".into() };
-            let settings = Settings::check(&written, &decide(), 1 << 18, dry_run).unwrap();
+            let written = WrittenPredict { reload_every: "20ms".into(), health_every: "1ms".into(), ..Default::default() };
+            let settings = Settings { dry_run, ..Settings::check(&written, &decide(), &fleet("6s"), 1 << 18, false).unwrap() };
             let topics = Topics::check(&WrittenTopics::default()).unwrap();
-            async move { homeward_predict::run(inbox, outbox, registry, &fleet("6s"), &topics, &settings, stats, std::future::pending()).await }
+            async move { homeward_predict::run(inbox, outbox, registry, &fleet("6s"), &topics, &settings, None, stats, std::future::pending()).await }
         });
         let rig = Self { inbox, outbox, registry, stats, running, base: now_ms() - 3_600_000, sent: 0 };
         rig.promote(1, &model(&fleet("6s"), 50.0)).await;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use homeward_models::artifact::{Lineage, Model, SelfTest};
 use homeward_models::drift::{Reference, is_counted};
-use homeward_models::ensemble::Ensemble;
+use homeward_models::ensemble::explain::by_group;
+use homeward_models::ensemble::{Ensemble, Explainer};
 use homeward_models::features::{FeatureSpec, regimes};
 use homeward_models::{Fleet, label::Target};
 
@@ -224,12 +225,9 @@ fn name(base: &Matrix, models: &[PartModel], part: Part, row: usize) -> Option<S
     let mut values = vec![0.0; matrix.features];
     matrix.values(row, &mut values);
     let components = &matrix.spec().fleet().components;
-    let mut sums = vec![0.0; components.len()];
-    for (feature, contribution) in ensemble.path_contributions(&values, ensemble.horizons - 1) {
-        if let Some(c) = matrix.spec().component(feature as usize) {
-            sums[c] += contribution;
-        }
-    }
+    let mut added = vec![0.0; matrix.features];
+    Explainer::new(ensemble).contributions(&values, ensemble.horizons - 1, &mut added);
+    let sums = by_group(&added, components.len(), |feature| matrix.spec().component(feature));
     let loudest = sums.iter().enumerate().filter(|(_, s)| **s > 0.0).max_by(|a, b| a.1.total_cmp(b.1))?;
     Some(components[loudest.0].clone())
 }
@@ -244,13 +242,14 @@ fn importance(matrix: &Matrix, ensemble: &Ensemble, settings: &Settings) -> Impo
     let step = positive.len().div_ceil(EXPLAINED).max(1);
     let spec = matrix.spec();
     let (mut features, mut components) = (vec![0.0; spec.len()], vec![0.0; spec.fleet().components.len() + 1]);
-    let mut values = vec![0.0; spec.len()];
+    let (mut values, mut added) = (vec![0.0; spec.len()], vec![0.0; spec.len()]);
+    let explainer = Explainer::new(ensemble);
     for row in positive.into_iter().step_by(step) {
         matrix.values(row, &mut values);
-        for (feature, contribution) in ensemble.path_contributions(&values, ensemble.horizons - 1) {
-            features[feature as usize] += contribution.abs();
-            let none = spec.fleet().components.len();
-            components[spec.component(feature as usize).unwrap_or(none)] += contribution.abs();
+        explainer.contributions(&values, ensemble.horizons - 1, &mut added);
+        for (feature, contribution) in added.iter().enumerate() {
+            features[feature] += contribution.abs();
+            components[spec.component(feature).unwrap_or(spec.fleet().components.len())] += contribution.abs();
         }
     }
     let total = features.iter().sum::<f64>().max(f64::MIN_POSITIVE);

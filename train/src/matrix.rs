@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use homeward_models::features::{Acceptance, DeviceState, FeatureSpec, Verdict};
+use homeward_models::features::{Acceptance, DeviceState, FeatureSpec, Verdict, regimes};
 use homeward_models::label::{self, Life, RowLabel};
 use homeward_models::{Event, EventKind, Finding};
 

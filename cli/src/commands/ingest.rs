@@ -158,7 +158,8 @@ impl<S: Shelf> Watched for Ingesting<S> {
     }
 }
 
-fn journal_metrics(j: &JournalStats, to: &mut Page<'_>) -> fmt::Result {
+/// A journal as its operators see it.
+pub(crate) fn journal_metrics(j: &JournalStats, to: &mut Page<'_>) -> fmt::Result {
     to.counter("journaled", "Messages appended to the journal", j.appended)?;
     to.counter("journal_synced", "Messages that are safe on disk", j.synced)?;
     to.counter("repeats", "Messages whose content came before", j.repeats)?;

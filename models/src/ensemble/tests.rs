@@ -1,5 +1,7 @@
 //! What the flat form promises: which leaf a row reaches, what a sum is, and which forms are refused.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn node(feature: u32, threshold: f64, missing_left: bool, left: i32, right: i32) -> Node {
@@ -132,4 +134,38 @@ fn a_tree_too_deep_is_refused() {
     };
     assert!(chain(1024).check().is_ok());
     assert!(chain(1025).check().unwrap_err().to_string().contains("more than 1024"));
+}
+
+proptest! {
+    #[test]
+    fn one_comparison_in_64_bits_says_what_the_arithmetic_says(at in 0usize..8, threshold in bound(), value in near()) {
+        let arithmetic = grown::arithmetics()[at];
+        let threshold = arithmetic.compare.round(threshold);
+        let value = value(threshold);
+        let e = stump(arithmetic, threshold);
+        prop_assert_eq!(value <= arithmetic.at_most(threshold), e.goes_left(&e.nodes[0], value), "{} at {}", value, threshold);
+    }
+}
+
+fn bound() -> impl Strategy<Value = f64> {
+    let edges = [0.0, -0.0, 1.0, -1.0, f64::from(f32::MIN_POSITIVE), 1e-45, -1e-45, f64::from(f32::MAX), f64::from(f32::MIN), 1.5];
+    prop_oneof![prop::sample::select(edges.to_vec()), -2.0..2.0, any::<f32>().prop_filter("finite", |x| x.is_finite()).prop_map(f64::from)]
+}
+
+/// A value at or next to a threshold, in either precision, or half-way to the next.
+fn near() -> impl Strategy<Value = fn(f64) -> f64> {
+    let all: [fn(f64) -> f64; 11] = [
+        |t| t,
+        f64::next_up,
+        f64::next_down,
+        |t| f64::from((t as f32).next_up()),
+        |t| f64::from((t as f32).next_down()),
+        |t| f64::midpoint(t, f64::from((t as f32).next_up())),
+        |t| f64::midpoint(t, f64::from((t as f32).next_down())),
+        |t| f64::midpoint(t, f64::from((t as f32).next_up())).next_up(),
+        |t| f64::midpoint(t, f64::from((t as f32).next_up())).next_down(),
+        |t| f64::midpoint(t, f64::from((t as f32).next_down())).next_up(),
+        |t| f64::midpoint(t, f64::from((t as f32).next_down())).next_down(),
+    ];
+    prop::sample::select(all.to_vec())
 }

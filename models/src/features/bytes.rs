@@ -1,16 +1,15 @@
 //! A state as bytes and back, bit for bit: magic, version, print of the specification, body, xxh3 of all before it. Little endian.
 //!
-//! Panes that hold nothing are left out, and what follows from the rest (merged panes, pane numbers) is computed again. Bytes
+//! Panes that hold nothing are left out, and so are pane numbers, which follow from the newest reading. Bytes
 //! of another version or specification are refused by name, damaged ones by their checksum, impossible ones by their place.
 
 use super::accept::{Acceptance, Counts};
 use super::commission::Stretch;
-use super::panes::{PANES, pane};
+use super::panes::SLOTS;
 use super::spec::FeatureSpec;
 use super::state::DeviceState;
-use super::times::Times;
+use super::times::{Odd, Times};
 use super::wear::{Part, Ring, believable};
-use super::windows::Class;
 
 /// First bytes of a state.
 const MAGIC: [u8; 4] = *b"HwSt";
@@ -19,8 +18,6 @@ pub const STATE_VERSION: u16 = 1;
 /// Magic, version, print.
 const HEAD: usize = 4 + 2 + 8;
 const CHECKSUM: usize = 8;
-/// Panes that are saved: all but the merged one.
-const SAVED: usize = PANES as usize;
 
 /// Why bytes are no state under a specification.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -157,67 +154,50 @@ impl DeviceState {
         let windows = &self.windows;
         out.f64s(&windows.last);
         out.f64s(&windows.ewm);
-        out.u64(windows.classes.len() as u64);
-        windows.class_of.iter().for_each(|class| out.0.extend_from_slice(&class.to_le_bytes()));
-        for class in &windows.classes {
-            out.u64(class.newest as u64);
-        }
-        for (window, slot) in self.slots() {
-            let held = self.holds(window, slot);
-            out.0.push(u8::from(held));
-            if held {
-                let times = windows.classes.iter().map(|class| class.slot(window, slot));
-                times.for_each(|t| out.f64s(&[t.n, t.mean, t.squares]));
-                out.f64s(windows.pane(window, slot));
+        windows.newest.iter().for_each(|ts| out.u64(*ts as u64));
+        for (window, times) in windows.times.iter().enumerate() {
+            for slot in 0..SLOTS {
+                let held = times.all[slot].n != 0.0;
+                out.0.push(u8::from(held));
+                if held {
+                    out.times(times.all[slot]);
+                    out.u64(times.odd(slot).len() as u64);
+                    for Odd { channel, times } in times.odd(slot) {
+                        out.u64(u64::from(*channel));
+                        out.times(*times);
+                    }
+                    out.f64s(windows.pane(window, slot));
+                }
             }
         }
     }
 
     fn read_windows(&mut self, spec: &FeatureSpec, input: &mut Reader<'_>) -> Result<(), BadState> {
-        let lengths = &spec.fleet().windows;
-        let channels = self.windows.class_of.len();
-        input.f64s(&mut self.windows.last)?;
-        input.f64s(&mut self.windows.ewm)?;
-        let classes = input.u64()? as usize;
-        if classes == 0 || classes > channels {
-            return Err(BadState::Impossible("number of classes"));
-        }
-        for class in &mut self.windows.class_of {
-            *class = u32::from_le_bytes(input.take()?);
-        }
-        if self.windows.class_of.iter().any(|class| *class as usize >= classes) {
-            return Err(BadState::Impossible("class"));
-        }
-        self.windows.classes = vec![Class::new(lengths.len()); classes];
-        for class in &mut self.windows.classes {
-            class.newest = input.u64()? as i64;
-            if !believable(class.newest) {
-                return Err(BadState::Impossible("time"));
+        let channels = spec.channels().len();
+        let newest = self.newest();
+        let windows = &mut self.windows;
+        input.f64s(&mut windows.last)?;
+        input.f64s(&mut windows.ewm)?;
+        for ts in &mut windows.newest {
+            *ts = input.time()?.unwrap_or(i64::MIN);
+            if newest.is_none_or(|newest| *ts > newest) && *ts != i64::MIN {
+                return Err(BadState::Impossible("time of a newest value"));
             }
         }
-        for (window, slot) in self.slots() {
-            if !input.flag()? {
-                continue;
+        for window in 0..windows.times.len() {
+            for slot in 0..SLOTS {
+                if input.flag()? {
+                    let all = input.times()?;
+                    let odd = input.odd(channels)?;
+                    windows.times[window].set(slot, all, &odd);
+                    input.f64s(windows.pane_mut(window, slot))?;
+                }
             }
-            for class in &mut self.windows.classes {
-                let mut t = [0.0; 3];
-                input.f64s(&mut t)?;
-                *class.slot_mut(window, slot) = Times { n: t[0], mean: t[1], squares: t[2] };
-            }
-            input.f64s(self.windows.pane_mut(window, slot))?;
         }
-        self.windows.current = self.newest().map(|ts| lengths.iter().map(|length| pane(ts, *length)).collect());
-        self.windows.renew_all(lengths);
+        if let Some(newest) = newest {
+            self.windows.resume(&spec.fleet().windows, newest);
+        }
         Ok(())
-    }
-
-    fn slots(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let windows = self.windows.windows();
-        (0..windows).flat_map(|window| (0..SAVED).map(move |slot| (window, slot)))
-    }
-
-    fn holds(&self, window: usize, slot: usize) -> bool {
-        self.windows.classes.iter().any(|class| class.slot(window, slot).n != 0.0)
     }
 }
 
@@ -231,6 +211,10 @@ impl Writer {
     /// A time or a span in milliseconds; `i64::MIN` for none.
     fn time(&mut self, value: Option<i64>) {
         self.u64(value.unwrap_or(i64::MIN) as u64);
+    }
+
+    fn times(&mut self, Times { n, mean, squares }: Times) {
+        self.f64s(&[n, mean, squares]);
     }
 
     fn f64s(&mut self, values: &[f64]) {
@@ -265,6 +249,26 @@ impl Reader<'_> {
             ms if believable(ms) => Ok(Some(ms)),
             _ => Err(BadState::Impossible("time")),
         }
+    }
+
+    fn times(&mut self) -> Result<Times, BadState> {
+        let mut values = [0.0; 3];
+        self.f64s(&mut values)?;
+        let [n, mean, squares] = values;
+        if n >= 0.0 && n < 9e15 && n.fract() == 0.0 { Ok(Times { n, mean, squares }) } else { Err(BadState::Impossible("count")) }
+    }
+
+    /// Channels with times of their own, ascending.
+    fn odd(&mut self, channels: usize) -> Result<Vec<Odd>, BadState> {
+        let mut all: Vec<Odd> = Vec::new();
+        for _ in 0..self.u64()? {
+            let channel = self.u64()?;
+            let rises = all.last().is_none_or(|before| u64::from(before.channel) < channel);
+            let channel =
+                u32::try_from(channel).ok().filter(|c| rises && (*c as usize) < channels).ok_or(BadState::Impossible("odd channel"))?;
+            all.push(Odd { channel, times: self.times()? });
+        }
+        Ok(all)
     }
 
     fn f64s(&mut self, values: &mut [f64]) -> Result<(), BadState> {

@@ -64,10 +64,27 @@ fn of_present(formula: &Formula, first: f64, present: &mut [f64]) -> f64 {
     }
 }
 
+/// The middle value, or the mean of the two middle ones.
 fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
+    if values.len() > FEW {
+        values.sort_unstable_by(f64::total_cmp)
+    } else {
+        insertion_sort(values)
+    }
     let half = values.len() / 2;
     if values.len() % 2 == 1 { values[half] } else { (values[half - 1] + values[half]) / 2.0 }
+}
+
+/// Siblings are few: insertion beats a general sort.
+fn insertion_sort(values: &mut [f64]) {
+    for i in 1..values.len() {
+        let (x, mut at) = (values[i], i);
+        while at > 0 && values[at - 1] > x {
+            values[at] = values[at - 1];
+            at -= 1;
+        }
+        values[at] = x;
+    }
 }
 
 #[cfg(test)]

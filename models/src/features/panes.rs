@@ -4,10 +4,21 @@
 //! nothing is ever computed on x itself but differences of neighbours: values around 1e6 with a spread of 1e-3 keep their digits. Updated
 //! and merged as in Chan, Golub and LeVeque (1983), never Σx². No fused multiply-add, a fixed order: the same bits on every machine.
 
-use super::times::{Join, Step};
+use std::ops::Range;
+
+use super::times::{BLOCK, Joins, Steps};
 
 /// Panes of a window: the current one and the five before it.
 pub(super) const PANES: i64 = 6;
+/// Where panes are kept: the merged five finished ones, the current one, then the newest four finished ones in turn. The fifth is in the
+/// merged ones and is not needed alone: when the next pane finishes, it leaves.
+pub(super) const SLOTS: usize = 2 + KEPT as usize;
+/// The slot of the merged five finished panes.
+pub(super) const MERGED: usize = 0;
+/// The slot of the current pane.
+pub(super) const CURRENT: usize = 1;
+/// Finished panes that are kept alone.
+pub(super) const KEPT: i64 = PANES - 2;
 /// Values a channel in a pane.
 pub(super) const FIELDS: usize = 5;
 /// What an empty pane holds of a channel.
@@ -24,9 +35,9 @@ pub(super) fn start(pane: i64, length_ms: i64) -> i64 {
     (pane * length_ms).div_euclid(PANES)
 }
 
-/// Where a pane is kept.
+/// The slot of a finished pane.
 pub(super) fn slot(pane: i64) -> usize {
-    pane.rem_euclid(PANES) as usize
+    2 + pane.rem_euclid(KEPT) as usize
 }
 
 /// Empties a pane of `channels` channels.
@@ -36,23 +47,22 @@ pub(super) fn clear(pane: &mut [f64], channels: usize) {
     }
 }
 
-/// The five fields of a pane, each of `n` channels.
+/// The five fields of some channels of a pane of `n` channels.
 #[inline(always)]
-fn fields(pane: &[f64], n: usize) -> [&[f64]; FIELDS] {
-    let (mean, rest) = pane.split_at(n);
-    let (tx, rest) = rest.split_at(n);
-    let (xx, rest) = rest.split_at(n);
-    let (min, max) = rest.split_at(n);
-    [mean, tx, xx, min, &max[..n]]
+fn fields<'a>(pane: &'a [f64], n: usize, channels: &Range<usize>) -> [&'a [f64]; FIELDS] {
+    let (from, to) = (channels.start, channels.end.min(channels.start + BLOCK));
+    let field = |f: usize| &pane[f * n + from..f * n + to];
+    [field(0), field(1), field(2), field(3), field(4)]
 }
 
 #[inline(always)]
-fn fields_mut(pane: &mut [f64], n: usize) -> [&mut [f64]; FIELDS] {
+fn fields_mut<'a>(pane: &'a mut [f64], n: usize, channels: &Range<usize>) -> [&'a mut [f64]; FIELDS] {
+    let (from, to) = (channels.start, channels.end.min(channels.start + BLOCK));
     let (mean, rest) = pane.split_at_mut(n);
     let (tx, rest) = rest.split_at_mut(n);
     let (xx, rest) = rest.split_at_mut(n);
     let (min, max) = rest.split_at_mut(n);
-    [mean, tx, xx, min, &mut max[..n]]
+    [&mut mean[from..to], &mut tx[from..to], &mut xx[from..to], &mut min[from..to], &mut max[from..to]]
 }
 
 /// How far the smallest value moves from `old` to `new`; 0 for a pane that was empty.
@@ -61,88 +71,72 @@ fn moved(old: f64, new: f64) -> f64 {
     if old < f64::INFINITY { old - new } else { 0.0 }
 }
 
-/// Adds a value a channel, NaN for none; `step` says for a channel what its time did.
-#[inline(always)]
-pub(super) fn add(pane: &mut [f64], values: &[f64], step: impl Fn(usize) -> Step) {
-    let n = values.len();
-    let [mean, tx, xx, min, max] = fields_mut(pane, n);
-    for c in 0..n {
-        let (x, step) = (values[c], step(c));
+/// Adds a value each, NaN for none, to a block of channels.
+#[inline]
+pub(super) fn add(pane: &mut [f64], n: usize, channels: Range<usize>, values: &[f64], steps: &Steps) {
+    let [mean, tx, xx, min, max] = fields_mut(pane, n, &channels);
+    let len = channels.len().min(BLOCK);
+    let (values, dt, share) = (&values[..len], &steps.dt[..len], &steps.share[..len]);
+    let (mean, tx, xx, min, max) = (&mut mean[..len], &mut tx[..len], &mut xx[..len], &mut min[..len], &mut max[..len]);
+    for c in 0..len {
+        let x = values[c];
         let least = if x < min[c] { x } else { min[c] };
         let before = mean[c] + moved(min[c], least);
         let dx = x - least - before;
         let dx = if dx.is_nan() { 0.0 } else { dx };
-        let part = dx * step.share;
+        let part = dx * share[c];
         let after = dx - part;
         mean[c] = before + part;
-        tx[c] += step.dt * after;
+        tx[c] += dt[c] * after;
         xx[c] += dx * after;
         min[c] = least;
         max[c] = if x > max[c] { x } else { max[c] };
     }
 }
 
-/// One channel of two panes together, the earlier one first, by field.
+/// Channel `c` of a block of two panes together, the earlier one first, by field.
 #[inline(always)]
-fn joined(a: [f64; FIELDS], b: [f64; FIELDS], join: Join) -> [f64; FIELDS] {
+fn joined(a: [f64; FIELDS], b: [f64; FIELDS], joins: &Joins, c: usize) -> [f64; FIELDS] {
     let [a_mean, a_tx, a_xx, a_min, a_max] = a;
     let [b_mean, b_tx, b_xx, b_min, b_max] = b;
     let least = if b_min < a_min { b_min } else { a_min };
     let before = a_mean + moved(a_min, least);
     let dx = b_mean + moved(b_min, least) - before;
     let most = if b_max > a_max { b_max } else { a_max };
-    [before + dx * join.share, a_tx + b_tx + dx * join.skew, a_xx + b_xx + dx * dx * join.weight, least, most]
+    [before + dx * joins.share[c], a_tx + b_tx + dx * joins.skew[c], a_xx + b_xx + dx * dx * joins.weight[c], least, most]
 }
 
-/// Merges the later pane `b` into `a`.
-#[inline(always)]
-pub(super) fn merge(a: &mut [f64], b: &[f64], n: usize, join: impl Fn(usize) -> Join) {
-    let [mean, tx, xx, min, max] = fields_mut(a, n);
-    let b = fields(b, n);
-    for c in 0..n {
-        let both = joined([mean[c], tx[c], xx[c], min[c], max[c]], [b[0][c], b[1][c], b[2][c], b[3][c], b[4][c]], join(c));
-        [mean[c], tx[c], xx[c], min[c], max[c]] = both;
+/// Merges a block of channels of the later pane `b` into `a`.
+#[inline]
+pub(super) fn merge(a: &mut [f64], b: &[f64], n: usize, channels: Range<usize>, joins: &Joins) {
+    let [mean, tx, xx, min, max] = fields_mut(a, n, &channels);
+    let b = fields(b, n, &channels);
+    let len = channels.len().min(BLOCK);
+    let (mean, tx, xx, min, max) = (&mut mean[..len], &mut tx[..len], &mut xx[..len], &mut min[..len], &mut max[..len]);
+    let b = [&b[0][..len], &b[1][..len], &b[2][..len], &b[3][..len], &b[4][..len]];
+    for c in 0..len {
+        let later = [b[0][c], b[1][c], b[2][c], b[3][c], b[4][c]];
+        [mean[c], tx[c], xx[c], min[c], max[c]] = joined([mean[c], tx[c], xx[c], min[c], max[c]], later, joins, c);
     }
 }
 
-/// What features a window's two parts give, beside their values: how to join them, 1/n and, for slopes per second, 1000/Σ(t − t̄)², each NaN
-/// where there is none.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Whole {
-    pub(super) join: Join,
-    pub(super) share: f64,
-    pub(super) per_second: f64,
-}
-
-/// Channels computed at once by [`statistics`].
-const BLOCK: usize = 32;
-
-/// Writes mean, standard deviation, min, max and slope of the finished panes `a` and the current pane `b` together into those of
-/// `out` that are asked for.
-#[inline(always)]
-pub(super) fn statistics(a: &[f64], b: &[f64], n: usize, out: [Option<&mut [f64]>; FIELDS], whole: impl Fn(usize) -> Whole) {
-    let (a, b) = (fields(a, n), fields(b, n));
-    let [mut means, mut stds, mut mins, mut maxs, mut slopes] = out;
-    for from in (0..n).step_by(BLOCK) {
-        let to = n.min(from + BLOCK);
-        let mut block = [[0.0; BLOCK]; FIELDS];
-        let [mean, std, min, max, slope] = &mut block;
-        let (a, b) = (a.map(|f| &f[from..to]), b.map(|f| &f[from..to]));
-        for c in 0..to - from {
-            let whole = whole(from + c);
-            let both = joined([a[0][c], a[1][c], a[2][c], a[3][c], a[4][c]], [b[0][c], b[1][c], b[2][c], b[3][c], b[4][c]], whole.join);
-            // Without a value the smallest is infinite, and 1/n is NaN: all five end as missing.
-            mean[c] = finite(both[3] + both[0]);
-            std[c] = finite((both[2] * whole.share).sqrt());
-            min[c] = finite(both[3]);
-            max[c] = finite(both[4]);
-            slope[c] = finite(both[1] * whole.per_second);
-        }
-        for (out, block) in [&mut means, &mut stds, &mut mins, &mut maxs, &mut slopes].into_iter().zip(&block) {
-            if let Some(out) = out {
-                out[from..to].copy_from_slice(&block[..to - from]);
-            }
-        }
+/// Mean, standard deviation, min, max and slope of a block of channels over the finished panes `a` and the current pane `b` together.
+#[inline]
+pub(super) fn statistics(a: &[f64], b: &[f64], n: usize, channels: Range<usize>, joins: &Joins, out: &mut [[f64; BLOCK]; FIELDS]) {
+    let len = channels.len().min(BLOCK);
+    let (a, b) = (fields(a, n, &channels), fields(b, n, &channels));
+    let a = [&a[0][..len], &a[1][..len], &a[2][..len], &a[3][..len], &a[4][..len]];
+    let b = [&b[0][..len], &b[1][..len], &b[2][..len], &b[3][..len], &b[4][..len]];
+    let [means, stds, mins, maxs, slopes] = out;
+    for c in 0..len {
+        let (earlier, later) = ([a[0][c], a[1][c], a[2][c], a[3][c], a[4][c]], [b[0][c], b[1][c], b[2][c], b[3][c], b[4][c]]);
+        let [mean, tx, xx, min, max] = joined(earlier, later, joins, c);
+        // Without a value the smallest is infinite and 1/n, too; 0 times infinity is NaN: all five end as missing.
+        means[c] = finite(min + mean);
+        stds[c] = finite((xx * joins.per_n[c]).sqrt());
+        mins[c] = finite(min);
+        maxs[c] = finite(max);
+        slopes[c] = finite(tx * joins.per_second[c]);
     }
 }
 

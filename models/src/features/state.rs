@@ -6,7 +6,7 @@ use super::commission::Commissioning;
 use super::panes::finite;
 use super::spec::{FeatureSpec, Statistic};
 use super::wear::{Wear, component};
-use super::windows::Windows;
+use super::windows::{Room, Windows};
 use crate::fleet::Family;
 use crate::{Event, EventKind};
 
@@ -78,6 +78,7 @@ impl DeviceState {
             Verdict::ClockStep => self.restart(spec, ts),
             Verdict::Accepted => self.gap = before.map(|before| ts - before),
         }
+        self.windows.touch();
         self.chain = chain::reading(self.chain, ts, measured);
         let all = spec.fleet().channels.len();
         if all <= FEW {
@@ -131,9 +132,10 @@ impl DeviceState {
         let Some(ts) = self.newest() else { return row.fill(f64::NAN) };
         let mut columns = Columns { spec, rest: row };
         self.newest_values(&mut columns);
+        let mut room = Room::new();
         for (window, length) in spec.fleet().windows.iter().enumerate() {
             let out = Statistic::ALL.map(|statistic| columns.channels(statistic.family()));
-            self.windows.statistics(window, *length, out);
+            self.windows.statistics(window, *length, out, &mut room);
         }
         columns.one(Family::Gap, self.gap.map_or(f64::NAN, |ms| ms as f64 / 1_000.0));
         columns.one(Family::Missing, self.missing);
@@ -144,8 +146,8 @@ impl DeviceState {
     fn newest_values(&self, columns: &mut Columns<'_, '_>) {
         let spec = columns.spec;
         let (last, delta, ewm) = (columns.channels(Family::Last), columns.channels(Family::Delta), columns.channels(Family::Ewm));
-        let known = self.windows.known(&spec.fleet().windows);
-        let or_missing = |c: usize, value: f64| if known(c) { finite(value) } else { f64::NAN };
+        let memory = self.windows.memory(&spec.fleet().windows);
+        let or_missing = |c: usize, value: f64| if self.windows.newest[c] >= memory { finite(value) } else { f64::NAN };
         let values = self.windows.last.iter().enumerate();
         write(last, values.clone().map(|(c, x)| or_missing(c, *x)));
         write(delta, values.map(|(c, x)| or_missing(c, self.commissioning.less_normal(spec, c, *x))));

@@ -109,3 +109,44 @@ fn events_are_read_and_their_mistakes_named() {
     let ack = decode_ack(br#"{"alert_id": "a", "revision": 1, "status": "rejected", "by": "pilot"}"#).unwrap();
     assert_eq!(ack.status, AckStatus::Rejected);
 }
+
+/// Everything that a decoder makes of a payload, comparable to the last bit.
+fn outcome(decoder: &mut Decoder, payload: &str) -> Vec<(u32, Result<(i64, Vec<u64>, String), Refused>)> {
+    let mut out = Vec::new();
+    let good = |r: &Reading| (r.ts, r.values.iter().map(|v| v.to_bits()).collect(), r.extra.clone());
+    decoder.telemetry("d-1", payload.as_bytes(), NOW + 60_000, |idx, _, r| out.push((idx, r.map(good))));
+    out
+}
+
+/// Tokens that stand where a number does in a payload.
+fn token() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    let odd = ["null", "true", "-0", "0", "1e-7", "18446744073709551616", "01", "1.", "-", "NaN", "\"1\"", "1e999", "[1]", "0.1 ", "{}"];
+    prop_oneof![
+        6 => (-100_000i64..100_000, 0usize..6).prop_map(|(m, d)| format!("{:.*}", d, m as f64 / 1_000.0)),
+        1 => any::<f64>().prop_map(|x| format!("{x:?}")),
+        2 => prop::sample::select(odd.to_vec()).prop_map(String::from),
+    ]
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_a_decoder_saw_before_changes_nothing(
+        messages in proptest::collection::vec((0usize..6, token(), token(), token(), -3i64..1_000_000), 1..40),
+    ) {
+        let fleet = Fleet::check(&small()).unwrap();
+        let mut used = Decoder::new(&fleet);
+        for (shape, a, b, c, dt) in messages {
+            let ts = TS + dt;
+            let payload = match shape {
+                0 => format!(r#"{{"ts": {ts}, "battery": {{"v": {a}}}, "motor": [{{"temp": {b}}}, {{"temp": {c}}}]}}"#),
+                1 => format!(r#"{{"ts":{ts},"motor":[{{"temp":{b}}},{{"temp":{a}}}],"position":{{"lat":{c}}}}}"#),
+                2 => format!(r#"{{"fw": "1 null", "ts": {ts}, "battery": {{"v": {a}, "id": "x\\"7"}}, "on": true}}"#),
+                3 => format!(r#"{{"ts": {ts}, "device": "d-{}", "battery": {{"v": {a}}}}}"#, 1 + dt.rem_euclid(2)),
+                4 => format!(r#"{{"ts": {ts}, "battery": {{"v": {a}}}, "position": {{"lat": {b}}}}}"#),
+                _ => format!(r#"{{"ts": {ts}, "z": {a}, "battery": {{"v": {b}}}}}"#),
+            };
+            proptest::prop_assert_eq!(outcome(&mut used, &payload), outcome(&mut Decoder::new(&fleet), &payload), "{}", payload);
+        }
+    }
+}

@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::value::RawValue;
 
 use super::Reading;
+use super::shape::{Claimed, Slot};
 use super::trie::{Claim, Trie};
 use crate::time::parse_rfc3339;
 use crate::{Reason, Refused};
@@ -23,6 +24,7 @@ pub(super) struct Parse<'a> {
     pub(super) open: usize,
     /// The fields from the root to here, each as node and child of the trie.
     pub(super) path: &'a mut Vec<(usize, usize)>,
+    pub(super) claimed: &'a mut Claimed,
     pub(super) refused: Option<Refused>,
 }
 
@@ -225,6 +227,15 @@ struct LeafSeed<'p, 'a> {
 }
 
 impl LeafSeed<'_, '_> {
+    /// Notes what stood here, for shapes.
+    fn claimed(&mut self, number: bool) {
+        match self.claim {
+            Claim::Signal(i) if number => self.parse.claimed.slots.push(Slot::Signal(i)),
+            Claim::Ts if number => self.parse.claimed.slots.push(Slot::Ts),
+            _ => self.parse.claimed.odd = true,
+        }
+    }
+
     fn number<E: Error>(self, value: f64) -> Result<(), E> {
         match self.claim {
             Claim::Signal(i) => self.parse.reading.values[i] = value,
@@ -264,11 +275,13 @@ impl<'de> Visitor<'de> for LeafSeed<'_, '_> {
         f.write_str("a number")
     }
 
-    fn visit_f64<E: Error>(self, v: f64) -> Result<(), E> {
+    fn visit_f64<E: Error>(mut self, v: f64) -> Result<(), E> {
+        self.claimed(true);
         self.number(v)
     }
 
-    fn visit_i64<E: Error>(self, v: i64) -> Result<(), E> {
+    fn visit_i64<E: Error>(mut self, v: i64) -> Result<(), E> {
+        self.claimed(true);
         match self.claim {
             Claim::Ts => self.parse.ts = Some(v),
             _ => return self.number(v as f64),
@@ -276,28 +289,34 @@ impl<'de> Visitor<'de> for LeafSeed<'_, '_> {
         Ok(())
     }
 
-    fn visit_u64<E: Error>(self, v: u64) -> Result<(), E> {
+    fn visit_u64<E: Error>(mut self, v: u64) -> Result<(), E> {
         match i64::try_from(v) {
             Ok(v) => self.visit_i64(v),
-            Err(_) => self.number(v as f64),
+            Err(_) => {
+                self.claimed(true);
+                self.number(v as f64)
+            }
         }
     }
 
-    fn visit_bool<E: Error>(self, v: bool) -> Result<(), E> {
+    fn visit_bool<E: Error>(mut self, v: bool) -> Result<(), E> {
+        self.claimed(false);
         match self.claim {
             Claim::Signal(_) => self.number(f64::from(u8::from(v))),
             _ => self.wrong(v),
         }
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
+    fn visit_unit<E: Error>(mut self) -> Result<(), E> {
+        self.claimed(true);
         match self.claim {
             Claim::Signal(_) => Ok(()),
             _ => self.wrong("null"),
         }
     }
 
-    fn visit_str<E: Error>(self, v: &str) -> Result<(), E> {
+    fn visit_str<E: Error>(mut self, v: &str) -> Result<(), E> {
+        self.claimed(false);
         match self.claim {
             Claim::Ts => match parse_rfc3339(v) {
                 Some(ts) => self.parse.ts = Some(ts),

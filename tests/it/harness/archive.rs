@@ -86,6 +86,11 @@ impl Archive {
         all
     }
 
+    /// Every object of a table: its key and bytes, in order.
+    pub(crate) fn objects(&self, table: Table) -> Vec<(String, Bytes)> {
+        self.keys(table).into_iter().map(|key| (key.to_string(), self.get(&key))).collect()
+    }
+
     fn keys(&self, table: Table) -> Vec<Key> {
         let entries = self.runtime.block_on(self.store.list(&Prefix::Table(table))).unwrap();
         entries.into_iter().map(|e| e.key).collect()

@@ -195,6 +195,7 @@ pub(crate) fn timeline(f: &FailureOutcome) -> Result<String, Failed> {
     svg(300, 130, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(4)
+            .margin_right(18)
             .x_label_area_size(22)
             .y_label_area_size(28)
             .build_cartesian_2d(low..high, 0.0..1.02)

@@ -73,7 +73,13 @@ pub(crate) fn hold_out(m: &Metrics) -> String {
         let rows = [policy("Homeward".into(), &h.policy), policy("never".into(), &h.never), policy("oracle".into(), &h.oracle)];
         html.push_str(&table(&caption, &POLICIES, &rows, Some(0)));
     }
-    if let Some(c) = &m.champion {
+    if let Some(c) = m.champion.as_ref().filter(|c| c.champion.hours == 0.0) {
+        html.push_str(&format!(
+            "<p class=note>Champion {} has seen all of this archive: there is nothing to compare it on.</p>",
+            escape(&c.version)
+        ));
+    }
+    if let Some(c) = m.champion.as_ref().filter(|c| c.champion.hours > 0.0) {
         let caption = format!("Beside the champion, on data after {} that neither has seen", rfc3339(c.from_ms.min(4_000_000_000_000)));
         let rows = [policy("Homeward, this run".into(), &c.challenger), policy(format!("champion {}", c.version), &c.champion)];
         html.push_str(&table(&caption, &POLICIES, &rows, Some(0)));

@@ -22,7 +22,6 @@ mod score;
 mod settings;
 #[cfg(test)]
 mod testing;
-mod tree;
 mod usage;
 
 use bytes::Bytes;

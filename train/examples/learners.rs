@@ -10,7 +10,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use homeward_train::binned::Binned;
-use homeward_train::learners::{Boost, LearnError, Learner, Sample, Targets};
+use homeward_train::learners::{Boost, Forest, LearnError, Learner, Sample, Targets, Tree};
 
 struct Matrix {
     fit_rows: usize,
@@ -39,25 +39,36 @@ fn read(path: &str) -> Result<Matrix, Box<dyn Error>> {
     Ok(Matrix { fit_rows, features, values, failed })
 }
 
-/// Settings as the peers have them, unless told otherwise.
+/// Settings as the peers have them, unless told otherwise; `learner=` comes first.
 fn learner(args: impl Iterator<Item = String>) -> Result<Learner, Box<dyn Error>> {
     let mut boost = Boost { rounds: 100, learning_rate: 0.1, l2: 0.0, ..Boost::default() };
+    let (mut forest, mut tree) = (Forest::default(), Tree::default());
+    let mut name = "boost".to_string();
     for arg in args {
         let (key, value) = arg.split_once('=').ok_or("key=value")?;
         match key {
+            "learner" => name = value.into(),
             "rounds" => boost.rounds = value.parse()?,
             "learning_rate" => boost.learning_rate = value.parse()?,
             "leaves" => boost.leaves = value.parse()?,
-            "min_rows" => boost.min_rows = value.parse()?,
+            "min_rows" => (boost.min_rows, forest.min_rows) = (value.parse()?, value.parse()?),
             "min_weight" => boost.min_weight = value.parse()?,
             "l2" => boost.l2 = value.parse()?,
             "row_sample" => boost.row_sample = value.parse()?,
             "column_sample" => boost.column_sample = value.parse()?,
-            "seed" => boost.seed = value.parse()?,
+            "seed" => (boost.seed, forest.seed) = (value.parse()?, value.parse()?),
+            "trees" => forest.trees = value.parse()?,
+            "split_features" => forest.split_features = Some(value.parse()?),
+            "depth" => tree.depth = value.parse()?,
             other => return Err(format!("no setting {other}").into()),
         }
     }
-    Ok(Learner::Boost(boost))
+    match name.as_str() {
+        "boost" => Ok(Learner::Boost(boost)),
+        "forest" => Ok(Learner::Forest(forest)),
+        "tree" => Ok(Learner::Tree(tree)),
+        other => Err(format!("no learner {other}").into()),
+    }
 }
 
 fn run(matrix: &Matrix, learner: &Learner) -> Result<String, LearnError> {

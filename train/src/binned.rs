@@ -117,13 +117,13 @@ fn greedy(distinct: &[(f64, usize)], total: usize, max_bins: usize) -> Vec<usize
     let share = |rows: usize, bins: usize| if bins == 0 { f64::INFINITY } else { rows as f64 / bins as f64 };
     let mut size = share(rest_rows, rest_bins);
     let (mut ends, mut held) = (Vec::new(), 0usize);
-    for i in 0..distinct.len() - 1 {
+    for (i, (_, rows)) in distinct.iter().enumerate().take(distinct.len() - 1) {
         if ends.len() + 1 >= max_bins {
             break;
         }
-        held += distinct[i].1;
+        held += rows;
         if !big(i) {
-            rest_rows -= distinct[i].1;
+            rest_rows -= rows;
         }
         if big(i) || held as f64 >= size || (big(i + 1) && held as f64 >= (size * 0.5).max(1.0)) {
             ends.push(i);

@@ -27,7 +27,6 @@ mod score;
 mod settings;
 #[cfg(test)]
 mod testing;
-mod tree;
 mod usage;
 
 use bytes::Bytes;

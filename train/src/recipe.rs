@@ -4,11 +4,10 @@ use std::ops::Range;
 
 use homeward_models::ensemble::Ensemble;
 
-use crate::learners::{Boost, Fitted, Learner, Sample, Targets};
+use crate::learners::{Boost, Fitted, Forest, Learner, Sample, Targets, Tree};
 use crate::matrix::Matrix;
 use crate::sample::FitRows;
 use crate::settings::LearnerChoice;
-use crate::tree::{self, Tree};
 use crate::{Settings, TrainError};
 
 /// Rounds without a lower log loss on the inner fold after which boosting stops.
@@ -16,29 +15,18 @@ const PATIENCE: usize = 25;
 /// One device in so many is the inner fold that says when to stop.
 const INNER: u64 = 5;
 
-/// A learner and its settings.
+/// A learner with its settings.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Recipe {
-    /// linfa's decision tree.
-    Tree,
-    /// A learner over the binned matrix.
-    Learner {
-        /// With its settings.
-        learner: Learner,
-        /// What is special about them.
-        note: &'static str,
-    },
+pub(crate) struct Recipe {
+    learner: Learner,
+    /// What is special about the settings.
+    note: &'static str,
 }
 
 /// A fitted recipe.
 pub(crate) struct Fit {
-    model: Fittest,
+    fitted: Fitted,
     pub(crate) ensemble: Ensemble,
-}
-
-enum Fittest {
-    Tree(Tree),
-    Learner(Fitted),
 }
 
 /// What is tried, in this order: the first is always tried, the others while there is time.
@@ -47,7 +35,7 @@ pub(crate) fn candidates(settings: &Settings) -> Vec<Recipe> {
         let mut boost =
             Boost { rounds: 300, min_rows: 50, column_sample: 0.3, patience: Some(PATIENCE), seed: settings.seed, ..Boost::default() };
         change(&mut boost);
-        Recipe::Learner { learner: Learner::Boost(boost), note }
+        Recipe { learner: Learner::Boost(boost), note }
     };
     let boosts = [
         boost("31 leaves", &|_| ()),
@@ -58,52 +46,41 @@ pub(crate) fn candidates(settings: &Settings) -> Vec<Recipe> {
         }),
     ];
     let boosts = boosts.into_iter().take(settings.trials);
+    let forest = Learner::Forest(Forest { seed: settings.seed, ..Forest::default() });
+    let tree = Learner::Tree(Tree { depth: settings.depth, min_leaf: settings.min_leaf });
+    let [forest, tree] = [forest, tree].map(|learner| Recipe { learner, note: "" });
     match settings.learner {
-        LearnerChoice::Tree => vec![Recipe::Tree],
+        LearnerChoice::Tree => vec![tree],
+        LearnerChoice::Forest => vec![forest],
         LearnerChoice::Boost => boosts.collect(),
-        LearnerChoice::Auto => boosts.chain([Recipe::Tree]).collect(),
+        LearnerChoice::Auto => boosts.chain([tree, forest]).collect(),
     }
 }
 
 impl Recipe {
     /// The learner's name in the model file.
     pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Tree => "tree",
-            Self::Learner { learner, .. } => learner.name(),
-        }
+        self.learner.name()
     }
 
     /// The learner and what is special about it.
     pub(crate) fn describe(&self) -> String {
-        match self {
-            Self::Tree => "tree".into(),
-            Self::Learner { learner, note } => format!("{} ({note})", learner.name()),
-        }
+        if self.note.is_empty() { self.name().into() } else { format!("{} ({})", self.name(), self.note) }
     }
 
     /// Fits on weighed rows. A learner that can stop early first finds out when on devices of an inner fold, then learns from all rows.
     pub(crate) fn fit(&self, matrix: &Matrix, sample: &FitRows, settings: &Settings) -> Result<Fit, TrainError> {
-        match self {
-            Self::Tree => {
-                let tree = tree::fit(matrix, sample, settings)?;
-                Ok(Fit { ensemble: tree.to_ensemble(matrix), model: Fittest::Tree(tree) })
-            }
-            Self::Learner { learner, .. } => {
-                let mut weights = vec![0.0; matrix.rows()];
-                sample.rows.iter().zip(&sample.weights).for_each(|(row, weight)| weights[*row as usize] = *weight);
-                let targets = Targets::of_labels(&matrix.labels, &settings.horizons).with_weights(weights);
-                let learner = stopped(learner, matrix, sample, &targets, settings)?;
-                let fitted = learner.fit(Sample::new(&matrix.binned, &sample.rows), &targets).map_err(TrainError::fit)?;
-                Ok(Fit { ensemble: fitted.to_ensemble(&matrix.binned), model: Fittest::Learner(fitted) })
-            }
-        }
+        let mut weights = vec![0.0; matrix.rows()];
+        sample.rows.iter().zip(&sample.weights).for_each(|(row, weight)| weights[*row as usize] = *weight);
+        let targets = Targets::of_labels(&matrix.labels, &settings.horizons).with_weights(weights);
+        let learner = stopped(&self.learner, matrix, sample, &targets, settings);
+        let fitted = learner.fit(Sample::new(&matrix.binned, &sample.rows), &targets).map_err(TrainError::fit)?;
+        Ok(Fit { ensemble: fitted.to_ensemble(&matrix.binned), fitted })
     }
 
     /// For the final fit on all rows, takes over when the folds' fits stopped: the median, so that no fold decides.
     pub(crate) fn settle(&mut self, fits: &[usize]) {
-        let Self::Learner { learner, .. } = self else { return };
-        let Learner::Boost(boost) = learner;
+        let Learner::Boost(boost) = &mut self.learner else { return };
         let mut rounds = fits.to_vec();
         rounds.sort_unstable();
         if let (Some(median), Some(_)) = (rounds.get(rounds.len() / 2), boost.patience) {
@@ -113,16 +90,16 @@ impl Recipe {
 }
 
 /// The learner with as many rounds as do best on the inner fold.
-fn stopped(learner: &Learner, matrix: &Matrix, sample: &FitRows, targets: &Targets, settings: &Settings) -> Result<Learner, TrainError> {
-    let Learner::Boost(boost) = learner;
+fn stopped(learner: &Learner, matrix: &Matrix, sample: &FitRows, targets: &Targets, settings: &Settings) -> Learner {
+    let Learner::Boost(boost) = learner else { return learner.clone() };
     if boost.patience.is_none() {
-        return Ok(learner.clone());
+        return learner.clone();
     }
     let (valid, rows) = inner(matrix, sample, settings.seed);
     let watched = learner.fit(Sample { binned: &matrix.binned, rows: &rows, valid: &valid }, targets);
     // An inner fold without a failure, or a rest without one, cannot say when to stop.
-    let rounds = watched.map_or(boost.rounds / 2, |fitted| fitted.to_ensemble(&matrix.binned).roots.len());
-    Ok(Learner::Boost(Boost { rounds: rounds.max(1), patience: None, ..boost.clone() }))
+    let rounds = watched.map_or(boost.rounds / 2, |fitted| fitted.len());
+    Learner::Boost(Boost { rounds: rounds.max(1), patience: None, ..boost.clone() })
 }
 
 /// The rows of one device in five, drawn by name, failing and healthy ones alike, and the others.
@@ -153,7 +130,7 @@ fn inner(matrix: &Matrix, sample: &FitRows, seed: u64) -> (Vec<u32>, Vec<u32>) {
 impl Fit {
     /// Trees of it.
     pub(crate) fn rounds(&self) -> usize {
-        self.ensemble.roots.len()
+        self.fitted.len()
     }
 
     /// Writes q by horizon and row.
@@ -162,7 +139,8 @@ impl Fit {
         // A stretch at a time, so that what is written in between stays small.
         for range in rows {
             for chunk in range.collect::<Vec<_>>().chunks(1 << 16) {
-                let risks = self.risks(matrix, chunk, k);
+                let numbers: Vec<u32> = chunk.iter().map(|row| *row as u32).collect();
+                let risks = self.fitted.risks(&matrix.binned, &numbers);
                 for (row, risks) in chunk.iter().zip(risks.chunks_exact(k)) {
                     let mut before = 0.0;
                     for (q, risk) in q.iter_mut().zip(risks) {
@@ -170,17 +148,6 @@ impl Fit {
                         before = *risk;
                     }
                 }
-            }
-        }
-    }
-
-    fn risks(&self, matrix: &Matrix, rows: &[usize], k: usize) -> Vec<f64> {
-        match &self.model {
-            Fittest::Learner(fitted) => fitted.risks(&matrix.binned, &rows.iter().map(|r| *r as u32).collect::<Vec<_>>()),
-            Fittest::Tree(tree) => {
-                let mut risks = vec![0.0; rows.len() * k];
-                rows.iter().zip(risks.chunks_exact_mut(k)).for_each(|(row, risks)| tree.risks(matrix, *row, risks));
-                risks
             }
         }
     }

@@ -19,7 +19,8 @@ pub struct WrittenTrain {
     /// `failure` (default): a failure within a horizon. `present`: a fault that is there, from its event `fault` to the failure or repair; for faults without a
     /// forerunner. Horizons then only name the risk.
     pub target: String,
-    /// `auto` (default): those that fit the data are tried, and the one of least cost is kept; `tree`: one readable tree; `boost`: gradient boosting.
+    /// `auto` (default): those that fit the data are tried, and the one of least cost is kept; `tree`: one readable tree; `forest`: a random
+    /// forest; `boost`: gradient boosting.
     pub learner: String,
     /// Settings of a learner that are tried at most, default 3.
     pub trials: usize,
@@ -72,6 +73,8 @@ pub enum LearnerChoice {
     Auto,
     /// One readable tree.
     Tree,
+    /// A random forest.
+    Forest,
     /// Gradient boosting.
     Boost,
 }
@@ -144,8 +147,9 @@ impl Settings {
         let learner = match train.learner.as_str() {
             "auto" => LearnerChoice::Auto,
             "tree" => LearnerChoice::Tree,
+            "forest" => LearnerChoice::Forest,
             "boost" => LearnerChoice::Boost,
-            other => return Err(ConfigError::new("train.learner", format!("{other:?}"), "\"auto\", \"tree\" or \"boost\"")),
+            other => return Err(ConfigError::new("train.learner", format!("{other:?}"), "\"auto\", \"tree\", \"forest\" or \"boost\"")),
         };
         within("train.trials", train.trials, 1, 3)?;
         within("train.folds", train.folds, 2, 100)?;

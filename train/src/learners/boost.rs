@@ -28,7 +28,7 @@ pub struct Boost {
     pub depth: usize,
     /// Rows a leaf at least, default 20.
     pub min_rows: usize,
-    /// Second derivatives that a leaf sums up to at least, default 0.001.
+    /// Second derivatives that a leaf sums up to at least, default 1, as in XGBoost: with less, rare outcomes make leaves of wild values.
     pub min_weight: f64,
     /// λ: what is added to a leaf's second derivatives, default 1.
     pub l2: f64,
@@ -54,7 +54,7 @@ impl Default for Boost {
             leaves: 31,
             depth: 64,
             min_rows: 20,
-            min_weight: 1e-3,
+            min_weight: 1.0,
             l2: 1.0,
             min_gain: 0.0,
             row_sample: 1.0,

@@ -5,7 +5,7 @@ use linfa::traits::PredictInplace;
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use crate::binned::{Binned, Bins, MISSING};
+use crate::binned::{Binned, MISSING};
 
 use super::data::Sample;
 
@@ -134,7 +134,8 @@ impl Trees {
     }
 
     /// The same trees over values.
-    pub fn to_ensemble(&self, bins: &Bins) -> Ensemble {
+    pub fn to_ensemble(&self, binned: &Binned) -> Ensemble {
+        let bins = binned.bins();
         let node = |s: &Split| {
             // Left of "at most code c" are the values up to the c-th edge: none for 0, all for the last code. No value is infinite.
             let threshold = match usize::from(s.code).checked_sub(1) {

@@ -36,6 +36,9 @@ pub(crate) struct Grown {
     pub(crate) leaves: Vec<GrownLeaf>,
 }
 
+/// Least and greatest value, a horizon.
+type Bounds = Vec<(f64, f64)>;
+
 /// A leaf of a grown tree.
 pub(crate) struct GrownLeaf {
     /// Where its rows stand.
@@ -43,8 +46,8 @@ pub(crate) struct GrownLeaf {
     len: usize,
     /// Sum of packed gradients, one a horizon.
     totals: Vec<u64>,
-    /// Least and greatest value a horizon; empty without monotone constraints.
-    bounds: Vec<(f64, f64)>,
+    /// Empty without monotone constraints.
+    bounds: Bounds,
 }
 
 /// A leaf that may still be split.
@@ -334,7 +337,7 @@ impl Open {
     }
 
     /// Bounds of the children: below a monotone split everything on the lower side stays on its side of the middle of both values.
-    fn child_bounds(&self, job: &Job<'_>, monotone: i8, lows: &[u64], highs: &[u64]) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+    fn child_bounds(&self, job: &Job<'_>, monotone: i8, lows: &[u64], highs: &[u64]) -> (Bounds, Bounds) {
         let (mut low, mut high) = (self.leaf.bounds.clone(), self.leaf.bounds.clone());
         if monotone != 0 {
             for (k, bounds) in self.leaf.bounds.iter().enumerate() {

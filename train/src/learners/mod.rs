@@ -7,26 +7,29 @@ mod boost;
 mod chance;
 mod data;
 mod flat;
+mod forest;
 mod grow;
 mod histogram;
 mod loss;
+mod novelty;
 mod packed;
 mod params;
 mod partition;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod tree;
 
-use homeward_models::ensemble::Ensemble;
 use linfa::dataset::DatasetBase;
 use linfa::traits::Fit;
 
 pub use boost::Boost;
 pub use data::{Outcome, Sample, Targets};
 pub use flat::Trees;
+pub use forest::Forest;
+pub use novelty::{Healthy, NoveltySettings};
 pub use params::{Checked, Hyper, Unchecked};
-
-use crate::binned::Binned;
+pub use tree::Tree;
 
 /// Why a learner could not be fitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,21 +79,23 @@ fn enough(sample: &Sample<'_>, targets: &Targets) -> Result<(), LearnError> {
 /// A learner and its settings.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Learner {
+    /// linfa's decision tree.
+    Tree(Tree),
+    /// Random forest.
+    Forest(Forest),
     /// Gradient boosting.
     Boost(Boost),
 }
 
-/// A fitted learner.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Fitted {
-    /// Trees of any learner.
-    Trees(Trees),
-}
+/// A fitted learner. All of them end as trees; `novelty`, which learns from values alone, ends as a linear form and is fitted by itself.
+pub type Fitted = Trees;
 
 impl Learner {
     /// Its name in settings and model files.
     pub fn name(&self) -> &'static str {
         match self {
+            Self::Tree(_) => "tree",
+            Self::Forest(_) => "forest",
             Self::Boost(_) => "boost",
         }
     }
@@ -98,31 +103,10 @@ impl Learner {
     /// Checks the settings and fits on the rows of `sample`. `targets` are those of all rows of the matrix.
     pub fn fit(&self, sample: Sample<'_>, targets: &Targets) -> Result<Fitted, LearnError> {
         let dataset = DatasetBase::new(sample, targets);
-        Ok(match self {
-            Self::Boost(settings) => Fitted::Trees(Unchecked::new(settings.clone()).fit(&dataset)?),
-        })
-    }
-}
-
-impl Fitted {
-    /// Risks of a row, one a horizon, never decreasing.
-    pub fn risk_into(&self, binned: &Binned, row: usize, risks: &mut [f64]) {
         match self {
-            Self::Trees(trees) => trees.risk_into(binned, row, risks),
-        }
-    }
-
-    /// Risks of `rows`, K a row, in parallel.
-    pub fn risks(&self, binned: &Binned, rows: &[u32]) -> Vec<f64> {
-        match self {
-            Self::Trees(trees) => trees.risks(binned, rows),
-        }
-    }
-
-    /// The same over values, for the model file.
-    pub fn to_ensemble(&self, binned: &Binned) -> Ensemble {
-        match self {
-            Self::Trees(trees) => trees.to_ensemble(binned.bins()),
+            Self::Tree(settings) => Unchecked::new(settings.clone()).fit(&dataset),
+            Self::Forest(settings) => Unchecked::new(settings.clone()).fit(&dataset),
+            Self::Boost(settings) => Unchecked::new(settings.clone()).fit(&dataset),
         }
     }
 }

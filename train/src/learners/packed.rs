@@ -1,6 +1,6 @@
 //! Gradients as whole numbers, first and second order in one word: a histogram cell is one addition.
 //!
-//! Each round scales |g| and h so that their sums over all rows just fit 31 bits, which leaves the mean row thousands of levels even at a million
+//! Each round scales |g| and h so that their sums over all rows just fit 31 bits, which leaves the mean row a thousand levels even at a million
 //! rows. Sums of whole numbers do not depend on their order: any number of threads gives the same bits, and a histogram got by
 //! subtraction equals one that was counted. The high half of a word is Σg, signed, the low half Σh, never negative and below 2³¹.
 
@@ -40,13 +40,18 @@ impl Scale {
         (f64::from(first(sum)) / self.g, f64::from(second(sum)) / self.h)
     }
 
-    /// The scale for `rows` rows whose |g| and h sum up to so much.
+    /// The scale for `rows` rows whose |g| and h sum up to so much. A power of two, so that weights that are whole numbers stay exact.
     fn fitting(rows: usize, sum_g: f64, sum_h: f64) -> Self {
         // Rounding adds half a level a row at most; f32 products a little more.
         let room = (f64::from(i32::MAX) - rows as f64) * 0.999;
-        let of = |sum: f64| if sum > 0.0 { (room / sum).min(1e30) } else { 1.0 };
+        let of = |sum: f64| if sum > 0.0 { power_of_two((room / sum).min(1e30)) } else { 1.0 };
         Self { g: of(sum_g), h: of(sum_h) }
     }
+}
+
+/// The greatest power of two that is at most `x`, for a normal x above 0.
+fn power_of_two(x: f64) -> f64 {
+    f64::from_bits(x.to_bits() & !((1 << 52) - 1))
 }
 
 impl Packed {
@@ -93,9 +98,9 @@ mod tests {
         }
         let all = packed.cells.iter().fold(0u64, |s, c| s.wrapping_add(*c));
         assert!((packed.scale.unpack(all).1 - sums.1).abs() < 1e-3 * sums.1);
-        // The extremes: all of one sign come close to 2³¹ and stay below it.
+        // The extremes: all of one sign reach at least half of 2³¹ and stay below it.
         packed.pack(&vec![(-1.0, 1.0); 100_000], (1e5, 1e5));
         let all = packed.cells.iter().fold(0u64, |s, c| s.wrapping_add(*c));
-        assert!(first(all) < -2_000_000_000 && second(all) > 2_000_000_000, "{} {}", first(all), second(all));
+        assert!(first(all) < -(1 << 30) && second(all) > 1 << 30, "{} {}", first(all), second(all));
     }
 }

@@ -5,7 +5,7 @@ use linfa::traits::PredictInplace;
 use proptest::prelude::*;
 
 use super::*;
-use crate::binned::MAX_BINS;
+use crate::binned::{Binned, MAX_BINS};
 
 /// A matrix of `features` columns by a rule, with all its rows.
 fn matrix(rows: usize, features: usize, value: impl Fn(usize, usize) -> f64) -> (Binned, Vec<u32>, Vec<f64>) {
@@ -18,17 +18,12 @@ fn noise(row: usize, feature: usize) -> f64 {
     (chance::bits(11, feature as u64, row as u64) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-fn trees(fitted: &Fitted) -> &Trees {
-    let Fitted::Trees(trees) = fitted;
-    trees
-}
-
 fn fit(settings: Boost, binned: &Binned, rows: &[u32], targets: &Targets) -> Fitted {
     Learner::Boost(settings).fit(Sample::new(binned, rows), targets).unwrap()
 }
 
 fn small() -> Boost {
-    Boost { rounds: 20, learning_rate: 0.3, leaves: 8, min_rows: 5, ..Boost::default() }
+    Boost { rounds: 20, learning_rate: 0.3, leaves: 8, min_rows: 5, min_weight: 1e-3, ..Boost::default() }
 }
 
 #[test]
@@ -36,9 +31,9 @@ fn one_split_has_the_value_and_gain_of_the_textbook() {
     // Ten rows, the upper four failed: base = log-odds of (4 + ½) / (10 + 1); then −G/(H + λ) a side.
     let (binned, rows, _) = matrix(10, 1, |row, _| row as f64);
     let targets = Targets::binary((0..10).map(|row| row >= 6));
-    let settings = Boost { rounds: 1, learning_rate: 1.0, leaves: 2, min_rows: 1, l2: 1.0, ..Boost::default() };
+    let settings = Boost { rounds: 1, learning_rate: 1.0, leaves: 2, min_rows: 1, min_weight: 0.0, ..Boost::default() };
     let fitted = fit(settings, &binned, &rows, &targets);
-    let trees = trees(&fitted);
+    let trees = &fitted;
     assert_eq!(trees.splits, [flat::Split { feature: 0, code: 6, missing_left: true, left: -1, right: -2 }]);
     assert_eq!(fitted.to_ensemble(&binned).nodes[0].threshold, 5.5);
     let p: f64 = 4.5 / 11.0;
@@ -71,8 +66,8 @@ fn missing_values_go_where_they_lower_the_loss() {
         assert!((0..400).all(|row| (risks[row] > 0.5) == truth(row)), "missing fails: {fails}");
     }
     // A value missing is all that tells.
-    let (binned, rows, _) = matrix(400, 1, |row, _| if row % 4 == 0 { f64::NAN } else { 1.0 });
-    let fitted = fit(small(), &binned, &rows, &Targets::binary((0..400).map(|row| row % 4 == 0)));
+    let (binned, rows, _) = matrix(400, 1, |row, _| if row.is_multiple_of(4) { f64::NAN } else { 1.0 });
+    let fitted = fit(small(), &binned, &rows, &Targets::binary((0..400).map(|row: usize| row.is_multiple_of(4))));
     let mut risk = [0.0];
     fitted.to_ensemble(&binned).check().unwrap().score(&[f64::NAN], &mut risk);
     assert!(risk[0] > 0.9, "{risk:?}");
@@ -109,7 +104,8 @@ fn monotone_constraints_hold_and_cost_something() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let (binned, rows, _) = matrix(40_000, 21, |row, feature| if (row * 7 + feature) % 50 == 0 { f64::NAN } else { noise(row, feature) });
+    let (binned, rows, _) =
+        matrix(40_000, 21, |row, feature| if (row * 7 + feature).is_multiple_of(50) { f64::NAN } else { noise(row, feature) });
     let truth = |row: usize| noise(row, 0) + noise(row, 1) * noise(row, 2) > 1.0;
     let outcomes = |k: usize| (0..40_000).map(move |row| if truth(row + k) { Outcome::Failed } else { Outcome::Survived }).collect();
     let targets = Targets::new(vec![outcomes(0), outcomes(1)]);
@@ -133,7 +129,7 @@ fn early_stopping_keeps_the_best_round_of_the_watched_rows() {
     let (rows, valid) = all.split_at(1000);
     let settings = Boost { rounds: 200, patience: Some(10), ..small() };
     let stopped = Learner::Boost(settings.clone()).fit(Sample { binned: &binned, rows, valid }, &targets).unwrap();
-    let kept = trees(&stopped).len();
+    let kept = stopped.len();
     assert!((1..100).contains(&kept), "{kept} rounds kept");
     let loss = |rounds| {
         let fitted = fit(Boost { rounds, patience: None, ..settings.clone() }, &binned, rows, &targets);
@@ -170,13 +166,13 @@ fn no_leaf_holds_fewer_rows_or_less_weight_than_asked_for() {
     let targets = Targets::binary((0..3000).map(|row| noise(row, 0) > 0.97 || (noise(row, 1) > 0.9 && noise(row, 8) > 0.7)));
     for min_rows in [1, 37, 400] {
         let fitted = fit(Boost { min_rows, leaves: 31, ..small() }, &binned, &rows, &targets);
-        let least = trees(&fitted).cover.iter().copied().fold(f64::INFINITY, f64::min);
+        let least = fitted.cover.iter().copied().fold(f64::INFINITY, f64::min);
         assert!(least >= min_rows as f64, "{least} rows for {min_rows}");
-        assert!(trees(&fitted).splits.len() > 20, "and still splits");
+        assert!(fitted.splits.len() > 20, "and still splits");
     }
     let heavy = fit(Boost { min_rows: 1, min_weight: 40.0, rounds: 1, leaves: 31, ..small() }, &binned, &rows, &targets);
     let rate = targets.rate(&rows, 0);
-    assert!(trees(&heavy).cover.iter().all(|rows| rows * rate * (1.0 - rate) >= 39.9));
+    assert!(heavy.cover.iter().all(|rows| rows * rate * (1.0 - rate) >= 39.9));
 }
 
 #[test]
@@ -213,7 +209,7 @@ fn settings_that_make_no_sense_are_refused_by_name() {
     assert_eq!(refused(Boost { monotone: vec![2], ..small() }), "boost.monotone");
     let (binned, rows, _) = matrix(50, 2, noise);
     let fit = |settings, targets: &Targets| Learner::Boost(settings).fit(Sample::new(&binned, &rows), targets);
-    let both = Targets::binary((0..50).map(|row| row % 2 == 0));
+    let both = Targets::binary((0..50).map(|row: usize| row.is_multiple_of(2)));
     assert!(matches!(fit(Boost { monotone: vec![1], ..small() }, &both), Err(LearnError::Setting { name: "boost.monotone", .. })));
     assert!(matches!(fit(small(), &Targets::binary([false; 50])), Err(LearnError::TooLittle { .. })));
 }
@@ -223,8 +219,8 @@ fn linfa_predicts_what_risks_says() {
     let (binned, rows, _) = matrix(200, 2, noise);
     let fitted = fit(small(), &binned, &rows, &Targets::binary((0..200).map(|row| noise(row, 0) > 0.5)));
     let sample = Sample::new(&binned, &rows[50..70]);
-    let mut predicted = trees(&fitted).default_target(&sample);
-    trees(&fitted).predict_inplace(&sample, &mut predicted);
+    let mut predicted = fitted.default_target(&sample);
+    fitted.predict_inplace(&sample, &mut predicted);
     assert_eq!(predicted.as_slice().unwrap(), fitted.risks(&binned, &rows[50..70]));
 }
 
@@ -251,5 +247,60 @@ proptest! {
             ensemble.score(&values[row * 3..][..3], &mut scored);
             prop_assert_eq!(scored[0].to_bits(), risk.to_bits());
         }
+    }
+}
+
+#[test]
+fn a_forest_learns_ranks_and_repeats_itself() {
+    let (binned, all, _) = matrix(4000, 6, |row, f| if f == 3 && row.is_multiple_of(3) { f64::NAN } else { noise(row, f) });
+    let truth = |row: usize| (noise(row, 0) > 0.4) != (noise(row, 1) > 0.6);
+    let targets = Targets::binary((0..4000).map(truth));
+    let (rows, others) = all.split_at(3000);
+    let forest = Learner::Forest(Forest { trees: 30, ..Forest::default() });
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| forest.fit(Sample::new(&binned, rows), &targets).unwrap())
+    };
+    let fitted = on(2);
+    assert_eq!(fitted, on(1));
+    let risks = fitted.risks(&binned, others);
+    let right = others.iter().zip(&risks).filter(|(row, risk)| (**risk > 0.5) == truth(**row as usize)).count();
+    assert!(right > 950, "{right} of 1000 rows it has not seen");
+    assert!(fitted.cover.iter().all(|rows| *rows >= 5.0));
+    let ensemble = fitted.to_ensemble(&binned).check().unwrap();
+    assert_eq!((ensemble.roots.len(), ensemble.horizons), (30, 1));
+    let other = Learner::Forest(Forest { trees: 30, seed: 2, ..Forest::default() }).fit(Sample::new(&binned, rows), &targets).unwrap();
+    assert_ne!(fitted, other);
+}
+
+#[test]
+fn leaves_of_forest_and_tree_hold_rates_of_each_horizon() {
+    // Nothing to split by: the rates are all there is.
+    let (binned, rows, _) = matrix(1000, 1, |_, _| 1.0);
+    let failed = |failed| if failed { Outcome::Failed } else { Outcome::Survived };
+    let second = |row: usize| if row.is_multiple_of(10) { Outcome::Unknown } else { failed(row % 10 < 4) };
+    let targets = Targets::new(vec![(0..1000).map(|row: usize| failed(row.is_multiple_of(10))).collect(), (0..1000).map(second).collect()]);
+    let forest = Learner::Forest(Forest::default()).fit(Sample::new(&binned, &rows), &targets).unwrap();
+    let tree = Learner::Tree(Tree::default()).fit(Sample::new(&binned, &rows), &targets).unwrap();
+    let want = [0.1, 1.0 - 0.9 * (1.0 - 3.0 / 9.0)];
+    for (fitted, off) in [(forest, 0.02), (tree, 0.002)] {
+        let risks = fitted.risks(&binned, &[0]);
+        assert!(risks.iter().zip(want).all(|(risk, want)| (risk - want).abs() < off), "{risks:?}");
+    }
+}
+
+#[test]
+fn the_tree_is_as_deep_as_told_and_treats_missing_as_lowest() {
+    let value = |row: usize, f| if f == 0 && row.is_multiple_of(4) { f64::NAN } else { (noise(row, f) * 100.0).floor() / 100.0 };
+    let (binned, rows, values) = matrix(2000, 2, value);
+    let truth = |row: usize| values[row * 2].is_nan() || values[row * 2] < 0.3;
+    let targets = Targets::binary((0..2000).map(truth));
+    let fitted = Learner::Tree(Tree { depth: 1, ..Tree::default() }).fit(Sample::new(&binned, &rows), &targets).unwrap();
+    assert_eq!((fitted.splits.len(), fitted.splits[0].feature, fitted.splits[0].missing_left), (1, 0, true));
+    let ensemble = fitted.to_ensemble(&binned).check().unwrap();
+    let mut risk = [0.0];
+    for row in 0..2000 {
+        ensemble.score(&values[row * 2..][..2], &mut risk);
+        assert_eq!(risk[0] > 0.5, truth(row), "row {row}");
     }
 }

@@ -332,3 +332,6 @@ pub(crate) fn positives_word(target: Target) -> &'static str {
         Target::Present => "faults (event fault)",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,12 +38,13 @@ pub(crate) fn candidates(settings: &Settings) -> Vec<Recipe> {
         Recipe { learner: Learner::Boost(boost), note }
     };
     let boosts = [
-        boost("31 leaves", &|_| ()),
-        boost("7 leaves", &|b| b.leaves = 7),
+        // The first did best on C-MAPSS FD001, in cost and in Brier score.
         boost("15 leaves, strong ridge", &|b| {
             b.leaves = 15;
             b.l2 = 50.0;
         }),
+        boost("7 leaves", &|b| b.leaves = 7),
+        boost("31 leaves", &|_| ()),
     ];
     let boosts = boosts.into_iter().take(settings.trials);
     let forest = Learner::Forest(Forest { seed: settings.seed, ..Forest::default() });

@@ -131,7 +131,9 @@ impl Matrix {
     pub(crate) fn check(&self, settings: &Settings) -> Result<(), TrainError> {
         let little = |found: String, needed: &str| Err(TrainError::TooLittle { found, needed: needed.into() });
         let failing = (0..self.devices.len()).filter(|d| self.failing(*d)).count();
-        if (0..self.features).all(|f| self.binned.bins().edges(f).is_empty()) {
+        // Residual signals have no value before they are fitted.
+        let residual = regimes(self.spec.fleet()).next().is_some();
+        if !residual && (0..self.features).all(|f| self.binned.bins().edges(f).is_empty()) {
             return little("no signal that ever changes".into(), "signals of the fleet with values in their ranges");
         }
         if self.devices.len() < 2 {

@@ -5,10 +5,11 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::price::{NEVER, Pricer, sum};
+use super::rows::log_odds;
 use crate::plan::Part;
 
-/// Thresholds that are priced at most.
-const CANDIDATES: usize = 96;
+/// Risks that are priced as thresholds at most, beside as many between them.
+const CANDIDATES: usize = 64;
 /// Bootstrap samples.
 pub(crate) const SAMPLES: usize = 400;
 /// Share of the bootstrap samples in which a policy must cost less.
@@ -104,14 +105,20 @@ fn quantiles(mut costs: Vec<f64>) -> (f64, f64) {
     (quantile(0.05), quantile(0.95))
 }
 
-/// The place of the least cost; of equal ones the highest threshold, and never, the last, before all.
+/// The place of the least cost: the middle of neighbours that cost the same, so that a risk a little lower than those seen still calls. Never,
+/// the last, comes before all that cost as much.
 fn least(costs: impl Iterator<Item = f64>) -> usize {
     let costs: Vec<f64> = costs.collect();
     let never = costs.len() - 1;
-    costs[..never].iter().enumerate().fold(never, |best, (c, cost)| if *cost < costs[best] { c } else { best })
+    let first = costs[..never].iter().enumerate().fold(never, |best, (c, cost)| if *cost < costs[best] { c } else { best });
+    if first == never {
+        return never;
+    }
+    let equal = costs[first..never].iter().take_while(|cost| **cost == costs[first]).count();
+    first + equal / 2
 }
 
-/// Distinct risks, evenly thinned in the upper tail most closely, and never.
+/// Distinct risks, the highest most closely, the middles between them (by log-odds), and never.
 fn candidates(mut risks: Vec<f64>) -> Vec<f64> {
     risks.retain(|r| *r > 0.0);
     risks.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -122,6 +129,11 @@ fn candidates(mut risks: Vec<f64>) -> Vec<f64> {
     risks.dedup();
     let step = risks.len().div_ceil(CANDIDATES / 2).max(1);
     chosen.extend(risks.into_iter().step_by(step));
+    chosen.sort_unstable_by(|a, b| b.total_cmp(a));
+    chosen.dedup();
+    let between = |w: &[f64]| 1.0 / (1.0 + (-(log_odds(w[0]) + log_odds(w[1])) / 2.0).exp());
+    let inside: Vec<f64> = chosen.windows(2).map(|w| between(w).clamp(w[1], w[0])).collect();
+    chosen.extend(inside);
     chosen.sort_unstable_by(|a, b| b.total_cmp(a));
     chosen.dedup();
     chosen.push(NEVER);
@@ -145,7 +157,8 @@ mod tests {
     fn the_cheapest_threshold_wins_and_never_wins_a_tie() {
         assert_eq!(least([4.0, 3.0, 4.0].into_iter()), 1);
         assert_eq!(least([4.0, 4.0].into_iter()), 1);
-        assert_eq!(least([3.0, 3.0, 4.0].into_iter()), 0, "the highest threshold of equal cost");
+        assert_eq!(least([3.0, 3.0, 3.0, 4.0].into_iter()), 1, "the middle of equal ones");
+        assert_eq!(least([3.0, 3.0, 4.0].into_iter()), 1, "of two the lower one");
     }
 
     #[test]
@@ -172,7 +185,8 @@ mod tests {
     fn candidates_hold_the_rarest_risks() {
         let risks: Vec<f64> = (1..=100_000).map(|i| f64::from(i) / 1e5).collect();
         let found = candidates(risks);
-        assert!(found.len() <= CANDIDATES + 1 && found[..4] == [1.0, 0.99999, 0.99998, 0.99997], "{:?}", &found[..6]);
+        assert!(found.len() <= 2 * CANDIDATES && found.is_sorted_by(|a, b| a > b || *b == NEVER), "{found:?}");
+        assert!([1.0, 0.99999, 0.99998, 0.99997].iter().all(|r| found.contains(r)), "{:?}", &found[..8]);
         assert_eq!(found.last(), Some(&NEVER));
     }
 }

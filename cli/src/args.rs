@@ -40,6 +40,9 @@ pub enum Command {
     Predict(PredictArgs),
     /// Learn a classifier from the archive
     Train(TrainArgs),
+    /// What has been archived, in other forms
+    #[command(subcommand)]
+    Export(ExportCommand),
     /// Score the archive again and compare with what was archived live; exit 1 if a bit differs
     Audit(AuditArgs),
     /// Say what in configuration, broker or store would fail
@@ -198,6 +201,24 @@ pub struct TrainArgs {
     pub promote: Option<String>,
 }
 
+/// `homeward export`
+#[derive(Debug, Subcommand)]
+pub enum ExportCommand {
+    /// Features and labels of all readings as one Parquet file, for other tools
+    Features(ExportFeaturesArgs),
+}
+
+/// `homeward export features`
+#[derive(Debug, ClapArgs)]
+pub struct ExportFeaturesArgs {
+    /// The file to write
+    #[arg(long, value_name = "FILE", default_value = "features.parquet")]
+    pub out: PathBuf,
+    /// Features and risks of this model: a version, or champion
+    #[arg(long, value_name = "VERSION")]
+    pub model: Option<String>,
+}
+
 /// `homeward audit`
 #[derive(Debug, ClapArgs)]
 pub struct AuditArgs {
@@ -292,6 +313,13 @@ pub struct ExportModelArgs {
     /// Where to write it
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// What two versions cost on data that neither has seen
+    Compare {
+        /// The one
+        first: String,
+        /// The other [default: the champion]
+        second: Option<String>,
+    },
 }
 
 /// Says what clap found in one line on stderr (help and version as they are on stdout), with exit 2.

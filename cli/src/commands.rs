@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod compact;
 pub(crate) mod demo;
+pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod import;
 pub(crate) mod ingest;

@@ -11,7 +11,7 @@ mod serve;
 
 use std::process::ExitCode;
 
-use args::{Args, Command, ModelsCommand};
+use args::{Args, Command, ExportCommand, ModelsCommand};
 use config::Config;
 
 /// Ran and found the answer no: `demo --once` whose drones were not called in time, `check` that found a fault.
@@ -62,11 +62,15 @@ async fn dispatch(args: Args, config: Config) -> anyhow::Result<()> {
         Command::Train(args) => commands::train::run(&config, &args, json).await,
         Command::Audit(args) => commands::audit::run(&config, &args, json).await,
         Command::Check(args) => commands::check::run(&config, args.offline, json).await,
+        Command::Export(ExportCommand::Features(args)) => commands::export::features(&config, &args, json).await,
         Command::Models(ModelsCommand::List) => commands::models::list(&config, json).await,
         Command::Models(ModelsCommand::Show { version }) => commands::models::show(&config, version.as_deref(), json).await,
         Command::Models(ModelsCommand::Promote { version }) => commands::models::promote(&config, &version, json).await,
         Command::Models(ModelsCommand::Rollback) => commands::models::rollback(&config, json).await,
         Command::Models(ModelsCommand::Import(args)) => commands::interchange::import(&config, &args, json).await,
         Command::Models(ModelsCommand::Export(args)) => commands::interchange::export(&config, &args, json).await,
+        Command::Models(ModelsCommand::Compare { first, second }) => {
+            commands::models::compare(&config, &first, second.as_deref(), json).await
+        }
     }
 }

@@ -76,8 +76,12 @@ const SENSORS: &str =
 #[test]
 fn cmapss_engines_fail_at_their_last_cycle_in_training_files_only() {
     let text = engine_row(1, 1) + &engine_row(1, 2) + &engine_row(2, 1);
-    let row =
-        |device: &str, ts: i64| format!(r#"{device} telemetry {ts} {{"ts":{ts},"setting":[-0.0007,0.0003,100.0],"sensor":[{SENSORS}]}}"#);
+    let row = |device: &str, ts: i64| {
+        format!(
+            r#"{device} telemetry {ts} {{"ts":{ts},"cycle":{},"setting":[-0.0007,0.0003,100.0],"sensor":[{SENSORS}]}}"#,
+            (ts - 1_577_836_800_000) / 3_600_000
+        )
+    };
     let failure = |device: &str, ts: i64| format!(r#"{device} events {ts} {{"ts":{ts},"event":"failure","component":"engine"}}"#);
     let (first, second) = (1_577_840_400_000, 1_577_844_000_000);
     let (one, two) = ("fd001-train-001", "fd001-train-002");

@@ -4,6 +4,7 @@
 //! the very gate that decides live. An alert ends the flight; if the device would fail within `detectable` after it, the
 //! component is replaced and the life ends; otherwise nothing is found, and it goes on with its next flight. Because every
 //! alert is paid for and priced per operating hour, an alarm that is always on costs more than none.
+//! For target `present` the same walk prices how a fault that is there is found.
 
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +119,58 @@ impl Costs {
     }
 }
 
+/// How a life ended, and with it what an alarm can find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Nothing is known to have gone wrong.
+    Well,
+    /// It failed at this `ts`: an alarm within `detectable` before it finds the coming failure.
+    Failed(i64),
+    /// Target `present`: a fault has been there since a `ts`, and every alarm from then on finds it. If it went on to fail, the
+    /// alarm must stand `min_lead` before that.
+    Faulty {
+        /// `ts` of the fault.
+        since: i64,
+        /// `ts` of the failure it led to, if it did.
+        failure: Option<i64>,
+    },
+}
+
+impl End {
+    /// The `ts` that the alarm is measured by: the failure, or the begin of the fault.
+    pub fn ts(self) -> Option<i64> {
+        match self {
+            Self::Well => None,
+            Self::Failed(at) | Self::Faulty { since: at, .. } => Some(at),
+        }
+    }
+
+    /// What an alarm at `ts` comes to.
+    fn judge(self, ts: i64, costs: &Costs) -> Outcome {
+        match self {
+            Self::Failed(at) if at - ts < costs.min_lead => Outcome::Late,
+            Self::Failed(at) if at - ts <= costs.detectable => Outcome::Called,
+            Self::Faulty { since, .. } if ts < since => Outcome::False,
+            Self::Faulty { failure: Some(at), .. } if at - ts < costs.min_lead => Outcome::Late,
+            Self::Faulty { .. } => Outcome::Called,
+            Self::Well | Self::Failed(_) => Outcome::False,
+        }
+    }
+}
+
+/// What an alarm came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The device came home in time and was repaired.
+    Called,
+    /// Less than `min_lead` before the failure: as dear as no alarm.
+    Late,
+    /// Nothing was found.
+    False,
+    /// Replaced unseen, as planned.
+    Replaced,
+}
+
 /// One life to price: its readings with a policy's scores, and its end.
 #[derive(Debug, Clone, Copy)]
 pub struct LifeRows<'a> {
@@ -125,8 +178,8 @@ pub struct LifeRows<'a> {
     pub times: &'a [i64],
     /// The policy's score of each: a risk, an age, a signal's value.
     pub scores: &'a [f64],
-    /// When it failed, if it did.
-    pub failure: Option<i64>,
+    /// How it ended.
+    pub end: End,
 }
 
 /// What follows an alarm.
@@ -145,7 +198,7 @@ pub struct Tally {
     pub cost: f64,
     /// Operating hours.
     pub hours: f64,
-    /// Failures that were in the lives priced.
+    /// Failures (target `present`: faults) that were in the lives priced.
     pub failures: u32,
     /// Of these, called at least `min_lead` ahead.
     pub called: u32,
@@ -153,7 +206,7 @@ pub struct Tally {
     pub late: u32,
     /// Alerts after which nothing was found.
     pub false_alarms: u32,
-    /// Sum of the lead times of the called ones, milliseconds.
+    /// Sum of the lead times of the called ones, milliseconds; target `present`: of the times from the fault to its alarm.
     pub lead_ms: i64,
 }
 
@@ -178,13 +231,28 @@ impl Tally {
 /// Prices one life under the policy "score ≥ threshold", with `answer` to each alarm. `mean_life_h` is the fleet's mean operating
 /// hours between failures.
 pub fn price(life: LifeRows<'_>, threshold: f64, rules: &Rules, costs: &Costs, answer: Answer, mean_life_h: f64) -> Tally {
-    let mut walk = Walk { life, costs, mean_life_h, tally: Tally { failures: u32::from(life.failure.is_some()), ..Tally::default() } };
+    price_and_tell(life, threshold, rules, costs, answer, mean_life_h, |_, _| ())
+}
+
+/// As [`price`], and `tell` hears the row of every alarm and what it came to.
+pub fn price_and_tell(
+    life: LifeRows<'_>,
+    threshold: f64,
+    rules: &Rules,
+    costs: &Costs,
+    answer: Answer,
+    mean_life_h: f64,
+    mut tell: impl FnMut(usize, Outcome),
+) -> Tally {
+    let mut walk = Walk { life, costs, mean_life_h, tally: Tally { failures: u32::from(life.end != End::Well), ..Tally::default() } };
     let mut gate = Gate::default();
     let mut row = 0;
     while row < life.times.len() {
         walk.tally.hours += walk.hours_before(row);
         if gate.step(life.times[row], life.scores[row], threshold, rules) == Change::Raised {
-            if walk.alarm(row, answer) {
+            let outcome = walk.alarm(row, answer);
+            tell(row, outcome);
+            if outcome != Outcome::False {
                 return walk.tally;
             }
             row = walk.rest_of_flight(row);
@@ -192,10 +260,22 @@ pub fn price(life: LifeRows<'_>, threshold: f64, rules: &Rules, costs: &Costs, a
         }
         row += 1;
     }
-    if life.failure.is_some() {
+    if life.end != End::Well {
         walk.tally.cost += costs.failure;
     }
     walk.tally
+}
+
+/// The row at which one who knows the end would call: the last reading at least `min_lead` before the failure and at most
+/// `detectable`, so that as little life as possible is thrown away; of a fault that is present the first reading that shows it.
+/// `None` if there is nothing to call, or no reading at which it would help: such a failure is not announced.
+pub fn oracle(times: &[i64], end: End, costs: &Costs) -> Option<usize> {
+    let helps = |row: &usize| end.judge(times[*row], costs) == Outcome::Called;
+    match end {
+        End::Well => None,
+        End::Failed(_) => (0..times.len()).rev().find(helps),
+        End::Faulty { .. } => (0..times.len()).find(helps),
+    }
 }
 
 /// Operating hours of a whole life.
@@ -220,37 +300,36 @@ impl Walk<'_> {
         if row == 0 { 0.0 } else { hours((self.life.times[row] - self.life.times[row - 1]).min(self.costs.operating_gap)) }
     }
 
-    /// Pays for an alarm at `row`; whether the life ends with it.
-    fn alarm(&mut self, row: usize, answer: Answer) -> bool {
-        let lead = self.life.failure.map(|f| f - self.life.times[row]);
-        let c = self.costs;
-        match (answer, lead) {
-            (Answer::Replace, _) => self.replaced(row, c.repair),
-            (Answer::Inspect, Some(lead)) if lead < c.min_lead => {
+    /// Pays for an alarm at `row`; all but a false one end the life.
+    fn alarm(&mut self, row: usize, answer: Answer) -> Outcome {
+        let (at, c) = (self.life.times[row], self.costs);
+        let outcome = if answer == Answer::Replace { Outcome::Replaced } else { self.life.end.judge(at, c) };
+        match outcome {
+            Outcome::Replaced => self.replaced(row, c.repair),
+            Outcome::Late => {
                 self.tally.late += 1;
                 self.tally.cost += c.failure;
-                return true;
             }
-            (Answer::Inspect, Some(lead)) if lead <= c.detectable => {
+            Outcome::Called => {
                 self.tally.called += 1;
-                self.tally.lead_ms += lead;
+                self.tally.lead_ms += self.life.end.ts().map_or(0, |end| (end - at).abs());
                 self.replaced(row, c.trip + c.repair);
             }
-            (Answer::Inspect, _) => {
+            Outcome::False => {
                 self.tally.false_alarms += 1;
                 self.tally.cost += c.trip + c.inspect;
-                return false;
             }
         }
-        true
+        outcome
     }
 
     /// Pays `work` and the part for the share of a mean life thrown away. Where the failure is not known, that is what was left of
-    /// a mean life.
+    /// a mean life; of a part with a fault nothing is left.
     fn replaced(&mut self, row: usize, work: f64) {
-        let thrown_away = match self.life.failure {
-            Some(_) => operating_hours(&self.life.times[row..], self.costs),
-            None => (self.mean_life_h - self.tally.hours).max(0.0),
+        let thrown_away = match self.life.end {
+            End::Failed(_) => operating_hours(&self.life.times[row..], self.costs),
+            End::Faulty { since, .. } if self.life.times[row] >= since => 0.0,
+            End::Faulty { .. } | End::Well => (self.mean_life_h - self.tally.hours).max(0.0),
         };
         let share = if self.mean_life_h > 0.0 { (thrown_away / self.mean_life_h).min(1.0) } else { 1.0 };
         self.tally.cost += work + self.costs.part * share;
@@ -286,19 +365,19 @@ mod tests {
     }
 
     /// Ten hourly readings, each its own flight, scores as given; failure an hour after the last.
-    fn run(scores: &[f64], failure: Option<i64>, answer: Answer) -> Tally {
+    fn run(scores: &[f64], end: End, answer: Answer) -> Tally {
         let times: Vec<i64> = (0..scores.len() as i64).map(|h| h * H).collect();
         let rules = Rules::check(&WrittenDecide { raise_for: "0s".into(), raise_readings: 1, ..Default::default() }).unwrap();
-        price(LifeRows { times: &times, scores, failure }, 0.5, &rules, &costs(), answer, 20.0)
+        price(LifeRows { times: &times, scores, end }, 0.5, &rules, &costs(), answer, 20.0)
     }
 
-    const F: Option<i64> = Some(10 * H);
+    const F: End = End::Failed(10 * H);
 
     #[test]
     fn a_failure_without_an_alert_costs_a_failure() {
         let t = run(&[0.0; 10], F, Answer::Inspect);
         assert_eq!((t.cost, t.hours, t.failures, t.called), (1000.0, 9.0, 1, 0));
-        assert_eq!(run(&[0.0; 10], None, Answer::Inspect).cost, 0.0);
+        assert_eq!(run(&[0.0; 10], End::Well, Answer::Inspect).cost, 0.0);
     }
 
     #[test]
@@ -322,22 +401,22 @@ mod tests {
     fn an_alert_later_than_min_lead_costs_the_failure() {
         let mut scores = [0.0; 10];
         scores[9] = 0.9;
-        let late = run(&scores, Some(9 * H + H / 2), Answer::Inspect);
+        let late = run(&scores, End::Failed(9 * H + H / 2), Answer::Inspect);
         assert_eq!((late.cost, late.late, late.called), (1000.0, 1, 0));
     }
 
     #[test]
     fn always_on_pays_at_every_flight_and_comes_out_worse_than_never() {
-        let always = run(&[1.0; 100], None, Answer::Inspect);
+        let always = run(&[1.0; 100], End::Well, Answer::Inspect);
         assert_eq!(always.false_alarms, 100);
-        assert!(always.cost > run(&[0.0; 100], None, Answer::Inspect).cost);
+        assert!(always.cost > run(&[0.0; 100], End::Well, Answer::Inspect).cost);
     }
 
     #[test]
     fn in_one_long_flight_an_alarm_ends_it_once() {
         let times: Vec<i64> = (0..100).map(|m| m * 60_000).collect();
         let rules = Rules::check(&WrittenDecide::default()).unwrap();
-        let t = price(LifeRows { times: &times, scores: &[1.0; 100], failure: None }, 0.5, &rules, &costs(), Answer::Inspect, 1.0);
+        let t = price(LifeRows { times: &times, scores: &[1.0; 100], end: End::Well }, 0.5, &rules, &costs(), Answer::Inspect, 1.0);
         assert_eq!(t.false_alarms, 1);
     }
 
@@ -346,7 +425,60 @@ mod tests {
         let mut scores = [0.0; 10];
         scores[4] = 0.9;
         assert_eq!(run(&scores, F, Answer::Replace).cost, 150.0 + 100.0 * 5.0 / 20.0);
-        assert_eq!(run(&scores, None, Answer::Replace).cost, 150.0 + 100.0 * 16.0 / 20.0);
+        assert_eq!(run(&scores, End::Well, Answer::Replace).cost, 150.0 + 100.0 * 16.0 / 20.0);
+    }
+
+    /// A fault from the fifth reading on.
+    const P: End = End::Faulty { since: 5 * H, failure: None };
+
+    fn alarm_at(row: usize, end: End) -> Tally {
+        let mut scores = [0.0; 10];
+        scores[row] = 0.9;
+        run(&scores, end, Answer::Inspect)
+    }
+
+    #[test]
+    fn a_present_fault_is_found_by_any_alarm_from_its_begin_on_and_no_life_is_thrown_away() {
+        let t = alarm_at(7, P);
+        assert_eq!((t.cost, t.called, t.lead_ms), (50.0 + 150.0, 1, 2 * H), "two hours after its begin");
+        assert_eq!(alarm_at(5, P).lead_ms, 0);
+    }
+
+    #[test]
+    fn an_alarm_before_a_fault_is_false_and_a_fault_without_alarm_costs_a_failure() {
+        let t = alarm_at(4, P);
+        assert_eq!((t.cost, t.false_alarms, t.called), (50.0 + 50.0 + 1000.0, 1, 0));
+        assert_eq!(run(&[0.0; 10], P, Answer::Inspect).cost, 1000.0);
+    }
+
+    #[test]
+    fn a_present_fault_that_goes_on_to_fail_must_be_called_in_time() {
+        let end = End::Faulty { since: 5 * H, failure: Some(9 * H) };
+        assert_eq!((alarm_at(8, end).called, alarm_at(8, end).late), (1, 0));
+        assert_eq!((alarm_at(9, end).called, alarm_at(9, end).late), (0, 1));
+    }
+
+    #[test]
+    fn an_oracle_calls_at_the_last_moment_that_helps_and_pays_least() {
+        let times: Vec<i64> = (0..10).map(|h| h * H).collect();
+        assert_eq!(oracle(&times, F, &costs()), Some(9));
+        assert_eq!(oracle(&times, End::Failed(9 * H), &costs()), Some(8));
+        assert_eq!(oracle(&times, End::Failed(30 * H), &costs()), None, "its last reading is too early for an inspection");
+        assert_eq!(oracle(&times, End::Well, &costs()), None);
+        assert_eq!(oracle(&times, P, &costs()), Some(5));
+        let cheapest = (0..10).map(|row| alarm_at(row, F).cost).fold(f64::INFINITY, f64::min);
+        assert_eq!(alarm_at(9, F).cost, cheapest);
+    }
+
+    #[test]
+    fn every_alarm_is_told_with_what_it_came_to() {
+        let times: Vec<i64> = (0..10).map(|h| h * H).collect();
+        let rules = Rules::check(&WrittenDecide { raise_for: "0s".into(), raise_readings: 1, ..Default::default() }).unwrap();
+        let scores = [0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9, 0.9, 0.9];
+        let mut told = Vec::new();
+        let life = LifeRows { times: &times, scores: &scores, end: F };
+        price_and_tell(life, 0.5, &rules, &costs(), Answer::Inspect, 20.0, |row, outcome| told.push((row, outcome)));
+        assert_eq!(told, [(1, Outcome::False), (7, Outcome::Called)]);
     }
 
     #[test]

@@ -41,6 +41,13 @@ impl Mark {
     }
 }
 
+/// The marks of a device's events, in order of time; of one moment, the failure comes before its repair.
+pub fn marks(events: &[Event]) -> Vec<(i64, Mark)> {
+    let mut marks: Vec<(i64, Mark)> = events.iter().filter_map(|e| Some((e.ts, Mark::of(e)?))).collect();
+    marks.sort_by_key(|(ts, mark)| (*ts, *mark != Mark::Failure));
+    marks
+}
+
 /// What one reading knows of the future.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowLabel {
@@ -87,6 +94,8 @@ pub struct Life {
     pub end: usize,
     /// When it failed; `None` if it was repaired, retired or the data ends.
     pub failure: Option<i64>,
+    /// When a fault was first reported, if one was.
+    pub fault: Option<i64>,
 }
 
 /// Labels of the readings at `times` (ascending) of one device, given its marks (ascending by time).
@@ -95,11 +104,10 @@ pub fn label(times: &[i64], marks: &[(i64, Mark)], target: Target) -> Vec<RowLab
     for life in lives(times, marks) {
         let rows = life.first..life.end;
         let known_until = life_end(times, marks, &life);
-        let faulty_from = marks.iter().find(|(at, m)| *m == Mark::Fault && *at >= life_start(times, marks, &life)).map(|m| m.0);
         for row in rows {
             let t = times[row];
             labels[row] = match (target, life.failure) {
-                (Target::Present, _) => RowLabel::Present(faulty_from.is_some_and(|from| t >= from)),
+                (Target::Present, _) => RowLabel::Present(life.fault.is_some_and(|from| t >= from)),
                 (Target::Failure, Some(f)) => RowLabel::Fails(f - t),
                 (Target::Failure, None) => RowLabel::Survives(known_until - t),
             };
@@ -112,36 +120,40 @@ pub fn label(times: &[i64], marks: &[(i64, Mark)], target: Target) -> Vec<RowLab
 /// a repair belongs to the life before it.
 pub fn lives(times: &[i64], marks: &[(i64, Mark)]) -> Vec<Life> {
     let mut lives = Vec::new();
-    let mut first = 0;
+    let (mut first, mut fault) = (0, None);
     let mut broken = false;
     let mut retired = false;
     for (at, mark) in marks {
         let past = times.partition_point(|t| t <= at);
         match mark {
             Mark::Failure if !broken && !retired => {
-                push(&mut lives, first, past, Some(*at));
+                push(&mut lives, Life { first, end: past, failure: Some(*at), fault });
                 broken = true;
             }
             Mark::Repair | Mark::Retired => {
                 if !broken && !retired {
-                    push(&mut lives, first, past, None);
+                    push(&mut lives, Life { first, end: past, failure: None, fault });
                 }
                 broken = false;
                 retired = *mark == Mark::Retired;
             }
-            Mark::Failure | Mark::Fault => continue,
+            Mark::Fault => {
+                fault = fault.or(Some(*at));
+                continue;
+            }
+            Mark::Failure => continue,
         }
-        first = past;
+        (first, fault) = (past, None);
     }
     if !broken && !retired {
-        push(&mut lives, first, times.len(), None);
+        push(&mut lives, Life { first, end: times.len(), failure: None, fault });
     }
     lives
 }
 
-fn push(lives: &mut Vec<Life>, first: usize, end: usize, failure: Option<i64>) {
-    if first < end {
-        lives.push(Life { first, end, failure });
+fn push(lives: &mut Vec<Life>, life: Life) {
+    if life.first < life.end {
+        lives.push(life);
     }
 }
 
@@ -153,42 +165,42 @@ fn life_end(times: &[i64], marks: &[(i64, Mark)], life: &Life) -> i64 {
     closing.map(|(at, _)| *at).next().unwrap_or(last)
 }
 
-/// The repair that began a life, or the dawn of time.
-fn life_start(times: &[i64], marks: &[(i64, Mark)], life: &Life) -> i64 {
-    let first = times[life.first];
-    let before = marks.iter().filter(|(at, m)| *m == Mark::Repair && *at <= first).map(|m| m.0);
-    before.max().unwrap_or(i64::MIN)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A drawn timeline, one column a minute: `.` reading, `F` failure, `f` fault, `M` maintenance, `R` retired, ` ` nothing;
-    /// a reading and an event in one minute are written as the lower row. Labels for a horizon of 3 minutes come back as
-    /// `+` positive, `-` negative, `?` unknown.
-    fn check(readings: &str, events: &str, target: Target, expected: &str) {
-        let minutes = |line: &str, want: &dyn Fn(char) -> bool| {
-            line.chars().enumerate().filter(|(_, c)| want(*c)).map(|(i, c)| (i as i64 * 60_000, c)).collect::<Vec<_>>()
-        };
-        let times: Vec<i64> = minutes(readings, &|c| c == '.').iter().map(|r| r.0).collect();
-        let mark = |c| match c {
-            'F' => Mark::Failure,
-            'f' => Mark::Fault,
-            'M' => Mark::Repair,
-            'R' => Mark::Retired,
+    /// A drawn timeline, one column a minute: `.` reading; events `F` failure, `f` fault, `M` maintenance, `R` retired, `C` inspection that
+    /// confirmed, `n` inspection that found nothing, `d` inspection deferred, `a` attributes, ` ` nothing; a second row of events for those
+    /// in the same minute. Labels for a horizon of `horizon` minutes come back as `+` positive, `-` negative, `?` unknown.
+    fn draw(readings: &str, events: &[&str], target: Target, horizon: i64) -> String {
+        let minutes = |line: &str| line.chars().enumerate().map(|(i, c)| (i as i64 * 60_000, c)).collect::<Vec<_>>();
+        let times: Vec<i64> = minutes(readings).iter().filter(|(_, c)| *c == '.').map(|r| r.0).collect();
+        let kind = |c| match c {
+            'F' => EventKind::Failure,
+            'f' => EventKind::Fault,
+            'M' => EventKind::Maintenance,
+            'R' => EventKind::Retired,
+            'C' => EventKind::Inspection(Finding::Confirmed),
+            'n' => EventKind::Inspection(Finding::NoFaultFound),
+            'd' => EventKind::Inspection(Finding::Deferred),
+            'a' => EventKind::Attributes,
             other => panic!("no event {other}"),
         };
-        let marks: Vec<_> = minutes(events, &|c| c != ' ').into_iter().map(|(t, c)| (t, mark(c))).collect();
+        let event = |(ts, c)| Event { ts, kind: kind(c), component: None, alert_id: None, extra: None };
+        let marks = marks(&events.iter().flat_map(|row| minutes(row)).filter(|(_, c)| *c != ' ').map(event).collect::<Vec<_>>());
         let mut drawn: Vec<char> = readings.chars().map(|_| ' ').collect();
         for (t, l) in times.iter().zip(label(&times, &marks, target)) {
-            drawn[(t / 60_000) as usize] = match l.at(3 * 60_000) {
+            drawn[(t / 60_000) as usize] = match l.at(horizon * 60_000) {
                 Label::Positive => '+',
                 Label::Negative => '-',
                 Label::Unknown => '?',
             };
         }
-        assert_eq!(drawn.into_iter().collect::<String>(), expected, "\nreadings {readings}\nevents   {events}");
+        drawn.into_iter().collect()
+    }
+
+    fn check(readings: &str, events: &str, target: Target, expected: &str) {
+        assert_eq!(draw(readings, &[events], target, 3), expected, "\nreadings {readings}\nevents   {events}");
     }
 
     #[test]
@@ -236,10 +248,67 @@ mod tests {
     }
 
     #[test]
-    fn a_confirmed_inspection_is_a_failure() {
-        let event = |kind| Event { ts: 0, kind, component: None, alert_id: None, extra: None };
-        assert_eq!(Mark::of(&event(EventKind::Inspection(Finding::Confirmed))), Some(Mark::Failure));
-        assert_eq!(Mark::of(&event(EventKind::Inspection(Finding::NoFaultFound))), None);
-        assert_eq!(Mark::of(&event(EventKind::Attributes)), None);
+    fn a_confirmed_inspection_is_a_failure_at_its_time() {
+        check("................", "        C  M    ", Target::Failure, "-----++++???-???");
+    }
+
+    #[test]
+    fn inspections_that_found_nothing_or_were_put_off_and_attributes_change_nothing() {
+        check("..........", "   n  d a ", Target::Failure, "-------???");
+    }
+
+    #[test]
+    fn success_does_not_poison_a_device_called_home_and_repaired_is_no_healthy_example() {
+        // Called at minute 8, repaired unseen at 9: the last horizon before it teaches nothing, least of all "healthy".
+        check(".........       ......", "         M            ", Target::Failure, "-------??       ---???");
+        // Called and the fault seen: it teaches what came before it.
+        check(".........       ......", "        C M           ", Target::Failure, "-----++++       ---???");
+    }
+
+    #[test]
+    fn a_failure_and_its_repair_in_one_moment_happened_in_that_order() {
+        for events in [["    F     ", "    M     "], ["    M     ", "    F     "]] {
+            assert_eq!(draw("..........", &events, Target::Failure, 3), "-++++--???");
+        }
+    }
+
+    #[test]
+    fn a_failure_before_the_first_and_after_the_last_reading_still_count() {
+        check("   ......", " F       ", Target::Failure, "   ??????");
+        check("......   ", "       F ", Target::Failure, "----++   ");
+        check("......        ", "             F", Target::Failure, "------        ");
+    }
+
+    #[test]
+    fn each_horizon_is_censored_on_its_own() {
+        let end = |horizon| draw("..........", &["          "], Target::Failure, horizon);
+        assert_eq!([end(1), end(3), end(6)], ["---------?", "-------???", "----??????"]);
+        let both = |horizon| draw("................", &["     F  M       "], Target::Failure, horizon);
+        assert_eq!([both(1), both(3)], ["----++???------?", "--++++???----???"]);
+    }
+
+    #[test]
+    fn a_longer_horizon_never_turns_a_positive_into_a_negative() {
+        let (readings, events) = ("..............................", "   n     F   M     C M     f  ");
+        for (short, long) in [(1, 2), (2, 5), (3, 9)] {
+            let labels = |h| draw(readings, &[events], Target::Failure, h);
+            for (a, b) in labels(short).chars().zip(labels(long).chars()) {
+                assert!(!(a == '+' && b != '+') && !(b == '-' && a != '-'), "{a} at {short} became {b} at {long}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_life_knows_its_fault() {
+        let m = |t: i64| t * 60_000;
+        let times: Vec<i64> = (0..12).map(m).collect();
+        let found = lives(&times, &[(m(2), Mark::Fault), (m(4), Mark::Failure), (m(6), Mark::Repair), (m(9), Mark::Fault)]);
+        assert_eq!(
+            found,
+            [
+                Life { first: 0, end: 5, failure: Some(m(4)), fault: Some(m(2)) },
+                Life { first: 7, end: 12, failure: None, fault: Some(m(9)) },
+            ]
+        );
     }
 }

@@ -23,6 +23,7 @@ pub mod features;
 pub mod fleet;
 pub mod import;
 pub mod label;
+pub mod novelty;
 pub mod onnx;
 pub mod quarantine;
 pub mod time;

@@ -17,3 +17,4 @@ mod predict;
 mod quarantine;
 mod s3;
 mod simulate;
+mod train;

@@ -32,9 +32,30 @@ pub enum TrainError {
         /// What is wrong with it.
         source: ArchiveError,
     },
-    /// linfa refused to fit.
-    #[error("the tree cannot be fitted: {0}")]
+    /// A learner refused to fit.
+    #[error("the model cannot be fitted: {0}")]
     Fit(String),
+    /// Another run holds the lock.
+    #[error("another training of {name} is under way since {since}; its lock runs out at {until}")]
+    Busy {
+        /// The model.
+        name: String,
+        /// When it began, RFC 3339.
+        since: String,
+        /// When the lock runs out unless it is renewed, RFC 3339.
+        until: String,
+    },
+    /// A file of this machine cannot be written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The report's charts cannot be drawn.
+    #[error("the report cannot be drawn: {0}")]
+    Report(String),
     /// A model or a version cannot be named so.
     #[error(transparent)]
     Key(Box<KeyError>),
@@ -44,6 +65,13 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    pub(crate) fn fit(error: crate::learners::LearnError) -> Self {
+        match error {
+            crate::learners::LearnError::TooLittle { found, needed } => Self::TooLittle { found, needed },
+            other => Self::Fit(other.to_string()),
+        }
+    }
+
     pub(crate) fn key(error: KeyError) -> Self {
         Self::Key(Box::new(error))
     }

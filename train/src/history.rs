@@ -16,6 +16,8 @@ use crate::TrainError;
 pub(crate) struct History {
     /// Milliseconds since 1970 UTC.
     pub(crate) ts: Vec<i64>,
+    /// Names of the measured signals.
+    pub(crate) names: Vec<String>,
     /// One column a measured signal of the fleet; NaN is missing.
     pub(crate) signals: Vec<Vec<f64>>,
     /// Each device's rows and events.
@@ -119,7 +121,15 @@ fn columns(
             _ => devices.push(DeviceHistory { name: name.into(), rows: row..row + 1, events: events.remove(name).unwrap_or_default() }),
         }
     }
-    Ok(History { ts, signals, devices, objects })
+    let names = fleet.signals().iter().map(|s| s.name.clone()).collect();
+    Ok(History { ts, names, signals, devices, objects })
+}
+
+impl History {
+    /// Each signal in its own column: for the fleet that the history was read for.
+    pub(crate) fn columns(&self) -> Vec<Option<usize>> {
+        (0..self.names.len()).map(Some).collect()
+    }
 }
 
 /// A column with NaN for null, in one allocation.

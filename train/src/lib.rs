@@ -1,33 +1,51 @@
-//! The batch job: archive → labels → features → tree → threshold → registry.
+//! The batch job: archive → labels → features → learners → threshold → registry.
 //!
-//! `train` reads top-down: history from the archive, a binned feature matrix through the one kernel, out-of-fold risks by folds of
-//! devices, the threshold of least cost over them, a verdict by bootstrap, the recipe refitted on all, the registry.
+//! `train` reads top-down: history from the archive, a binned feature matrix through the one kernel, a plan of folds and hold-out, out-of-fold
+//! risks, calibration, the threshold of least cost, a verdict by bootstrap, the recipe refitted on all, the registry.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod binned;
+mod calibrate;
+mod compare;
 mod error;
 mod evaluate;
-mod folds;
+mod export;
+mod gate;
 mod history;
+mod learn;
+pub mod learners;
+mod lock;
 mod matrix;
 mod metrics;
+mod monitor;
+mod plan;
+mod recipe;
+mod report;
+mod residual;
+mod sample;
+mod score;
 mod settings;
-mod tree;
+#[cfg(test)]
+mod testing;
+mod usage;
 
 use bytes::Bytes;
-use homeward_models::artifact::{Lineage, Model, SelfTest};
+use homeward_models::artifact::Model;
 use homeward_models::features::FeatureSpec;
-use homeward_models::label::Target;
 use homeward_models::{Fleet, WrittenFleet};
 use homeward_store::keys::{ModelName, ModelVersion};
 use homeward_store::{Registry, Store};
+use serde::Deserialize;
 
+pub use compare::{Compared, Contestant};
 pub use error::TrainError;
-pub use evaluate::{Baselines, Evaluation, FailureOutcome, Verdict};
-pub use metrics::{FailureMetrics, Metrics, PolicyMetrics};
-pub use settings::{Promote, Settings, WrittenTrain};
+pub use metrics::{AgainstMetrics, ComponentMetrics, FailureMetrics, HoldOutMetrics, LabelMetrics, Metrics, PolicyMetrics};
+pub use monitor::write_last_run;
+pub use score::ScoredReading;
+pub use settings::{LearnerChoice, Promote, Settings, WrittenTrain};
 
-use history::History;
-use matrix::Matrix;
+use learn::{Champion, Learnt, Watch};
+use lock::Lock;
 
 /// What a run ended with.
 #[derive(Debug)]
@@ -42,145 +60,136 @@ pub struct Outcome {
     pub metrics: Metrics,
 }
 
-/// Trains on the archive in `store` and, if it pays, moves the champion. `now_ms` dates the version; `progress` hears what is done.
+/// Trains on the archive in `store` and, if it pays, moves the champion. `now_ms` dates the version; `progress` hears what is done. Of two runs
+/// at once the second is refused; one that fails leaves the champion as it is.
 pub async fn train(store: &Store, fleet: &Fleet, settings: &Settings, now_ms: i64, progress: &dyn Fn(&str)) -> Result<Outcome, TrainError> {
-    let started = std::time::Instant::now();
+    let registry = registry(store, fleet.written())?;
+    let lock = Lock::take(store, registry.name(), now_ms).await?;
+    let outcome = run(store, &registry, fleet, settings, now_ms, progress).await;
+    lock.release().await;
+    outcome
+}
+
+async fn run(
+    store: &Store,
+    registry: &Registry,
+    fleet: &Fleet,
+    settings: &Settings,
+    now_ms: i64,
+    progress: &dyn Fn(&str),
+) -> Result<Outcome, TrainError> {
+    let watch = Watch { progress, started: std::time::Instant::now() };
+    let champion = champion(registry).await?;
     let history = history::read(store, fleet, progress).await?;
-    let learnt = learn(&history, fleet, settings, progress)?;
-    let seconds = started.elapsed().as_secs_f64();
-    let metrics = Metrics::new(&learnt.evaluation, &history, &learnt.model, seconds);
-    let (promote, why) = judge(settings.promote, &learnt.evaluation);
-    if !promote && settings.promote == Promote::Better {
-        return Ok(Outcome { version: None, promoted: false, why, metrics });
+    let mut learnt = busy(|| learn::learn(&history, fleet, settings, champion, &watch))?;
+    drop(history);
+    let seconds = watch.started.elapsed().as_secs_f64();
+    let metrics = Metrics::new(&learnt.evaluation, &learnt.usage, &learnt.model, &learnt.tried, seconds);
+    let (promoted, why) = gate::judge(settings.promote, &learnt.evaluation);
+    if !promoted && settings.promote == Promote::Better {
+        return Ok(Outcome { version: None, promoted, why, metrics });
     }
-    let version = put(store, fleet.written(), &learnt.model, &metrics, promote.then_some(why.as_str()), now_ms).await?;
-    Ok(Outcome { version: Some(version), promoted: promote, why, metrics })
-}
-
-struct Learnt {
-    model: Model,
-    evaluation: Evaluation,
-}
-
-/// All between the archive and the registry: pure but for the progress, so that the same history gives the same bytes.
-fn learn(history: &History, fleet: &Fleet, settings: &Settings, progress: &dyn Fn(&str)) -> Result<Learnt, TrainError> {
-    let spec = FeatureSpec::new(fleet);
-    let matrix = Matrix::build(history, &spec, settings);
-    matrix.check(settings)?;
-    progress(&format!(
-        "{} rows × {} features, {} failures, {} folds",
-        matrix.rows(),
-        spec.len(),
-        matrix.failures(),
-        matrix.folds(settings)
-    ));
-    let folds = folds::assign(&matrix, matrix.folds(settings), settings.seed);
-    let risks = out_of_fold(&matrix, &folds, settings, progress)?;
-    progress("choosing the threshold that costs least");
-    let evaluation = evaluate::evaluate(&matrix, &risks, settings);
-    progress("refitting on all devices");
-    let everyone: Vec<usize> = (0..matrix.devices.len()).collect();
-    let tree = tree::fit(&matrix, &everyone, settings)?;
-    let ensemble = tree.to_ensemble(&matrix);
-    let self_test = self_test(&matrix, &ensemble, settings.horizons.len());
-    let model = Model {
-        target: settings.target,
-        horizons: settings.horizons.clone(),
-        learner: "tree".into(),
-        threshold: evaluation.threshold,
-        decide: settings.decide.clone(),
-        rules: settings.rules,
-        money: settings.money.clone(),
-        costs: settings.costs,
-        typical: matrix.typical.clone(),
-        calibration: Vec::new(),
-        drift: None,
-        metrics: serde_json::Value::Null,
-        self_test,
-        lineage: Lineage {
-            objects: history.objects.clone(),
-            settings: settings.print(),
-            seed: settings.seed,
-            code: env!("CARGO_PKG_VERSION").into(),
-        },
-        ensemble,
-        spec,
-    };
-    Ok(Learnt { model, evaluation })
-}
-
-/// Risk at the last horizon of every row by a tree that has seen no row of its device.
-fn out_of_fold(matrix: &Matrix, folds: &[usize], settings: &Settings, progress: &dyn Fn(&str)) -> Result<Vec<f64>, TrainError> {
-    let mut risks = vec![0.0; matrix.rows()];
-    let count = folds.iter().max().map_or(0, |f| f + 1);
-    for fold in 0..count {
-        progress(&format!("fold {} of {count}", fold + 1));
-        let (held_out, fitted): (Vec<usize>, Vec<usize>) = (0..folds.len()).partition(|d| folds[*d] == fold);
-        let tree = tree::fit(matrix, &fitted, settings)?;
-        for device in held_out {
-            for row in matrix.devices[device].rows.clone() {
-                risks[row] = tree.risk(matrix.codes(row));
-            }
-        }
+    learnt.model.metrics = summary(&metrics);
+    let version = put(registry, &learnt, &metrics, (promoted, &why), now_ms).await?;
+    if promoted {
+        registry.promote(&version, &why, now_ms).await?;
     }
-    Ok(risks)
+    Ok(Outcome { version: Some(version), promoted, why, metrics })
 }
 
-/// Rows whose risks a reader must reproduce bit for bit: sixteen, spread evenly over the sample.
-fn self_test(matrix: &Matrix, ensemble: &homeward_models::ensemble::Ensemble, horizons: usize) -> Vec<SelfTest> {
-    let step = (matrix.sample.len() / 16).max(1);
-    let rows = matrix.sample.iter().step_by(step).take(16);
-    rows.map(|row| {
-        let mut risks = vec![0.0; horizons];
-        ensemble.score(row, &mut risks);
-        SelfTest { row: row.clone(), risks }
+/// Runs what keeps a thread busy for long, without keeping other tasks (the lock's renewal) from running where the runtime allows.
+fn busy<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+/// What of the metrics the model file itself carries.
+fn summary(m: &Metrics) -> serde_json::Value {
+    serde_json::json!({
+        "average_precision": m.average_precision,
+        "brier_skill": m.brier_skill,
+        "cost_per_hour": m.policy.cost_per_hour,
+        "never_cost_per_hour": m.never.cost_per_hour,
+        "called": m.policy.called,
+        "failures": m.policy.failures,
+        "until_ms": m.until_ms,
     })
-    .collect()
 }
 
-/// Whether to promote, and why.
-fn judge(promote: Promote, evaluation: &Evaluation) -> (bool, String) {
-    let Verdict { better, share, few } = evaluation.verdict;
-    let saved =
-        format!("{:.2} per operating hour against {:.2} for never", evaluation.policy.per_hour(), evaluation.baselines.never.per_hour());
-    match promote {
-        Promote::Always => (true, format!("promoted as told: {saved}")),
-        Promote::Never => (false, format!("not promoted as told: {saved}")),
-        Promote::Better if few => (false, format!("fewer than ten failures prove nothing: {saved}; promote with promote = \"always\"")),
-        Promote::Better if better => (true, format!("costs less than never in {:.0} % of the bootstrap samples: {saved}", share * 100.0)),
-        Promote::Better => (
-            false,
-            format!(
-                "nothing worth promoting: costs less than never in {:.0} % of the bootstrap samples, needed 90 %: {saved}",
-                share * 100.0
-            ),
-        ),
+/// Writes the features and labels of all accepted readings to a Parquet file at `path`; with a `model` its features (residuals included)
+/// and risks. Returns the number of rows.
+pub async fn export_features(
+    store: &Store,
+    fleet: &Fleet,
+    settings: &Settings,
+    model: Option<&Model>,
+    path: &std::path::Path,
+    progress: &dyn Fn(&str),
+) -> Result<usize, TrainError> {
+    let history = history::read(store, fleet, progress).await?;
+    let spec = model.map_or_else(|| FeatureSpec::new(fleet), |m| m.spec.clone());
+    busy(|| export::features(&history, &spec, model, settings, path))
+}
+
+/// Every accepted reading of the archive in `store` with its label and the risk that `model` gives it, as predict would.
+pub async fn score(store: &Store, model: &Model) -> Result<Vec<ScoredReading>, TrainError> {
+    let history = history::read(store, model.spec.fleet(), &|_| ()).await?;
+    Ok(score::all(&history, model))
+}
+
+/// Prices two models on what of the archive is later than both have seen.
+pub async fn compare(
+    store: &Store,
+    fleet: &Fleet,
+    settings: &Settings,
+    first: Contestant<'_>,
+    second: Contestant<'_>,
+) -> Result<Compared, TrainError> {
+    let history = history::read(store, fleet, &|_| ()).await?;
+    busy(|| compare::compare(&history, first, second, settings))
+}
+
+fn registry(store: &Store, fleet: &WrittenFleet) -> Result<Registry, TrainError> {
+    let name: ModelName = fleet.name.parse().map_err(TrainError::key)?;
+    Ok(Registry::new(store.clone(), name))
+}
+
+/// The champion in service, if there is one that this code can read; one that it cannot read is not compared with.
+async fn champion(registry: &Registry) -> Result<Option<Champion>, TrainError> {
+    /// What of a version's metrics is needed.
+    #[derive(Deserialize)]
+    struct Seen {
+        #[serde(default)]
+        until_ms: Option<i64>,
     }
+    let Some(champion) = registry.champion().await? else { return Ok(None) };
+    let model = match Model::parse(&registry.get_model(&champion.version).await?) {
+        Ok(model) => model,
+        Err(error) => {
+            tracing::warn!(version = %champion.version, %error, "the champion cannot be read, so it is not compared with");
+            return Ok(None);
+        }
+    };
+    let seen: Option<Seen> = serde_json::from_slice(&registry.get_metrics(&champion.version).await?).ok();
+    // A version that does not say until when it has learnt may have seen everything.
+    let until = seen.and_then(|s| s.until_ms).unwrap_or(i64::MAX);
+    Ok(Some(Champion { version: champion.version.to_string(), model, until }))
 }
 
 async fn put(
-    store: &Store,
-    fleet: &WrittenFleet,
-    model: &Model,
+    registry: &Registry,
+    learnt: &Learnt,
     metrics: &Metrics,
-    promote: Option<&str>,
+    (promoted, why): (bool, &str),
     now_ms: i64,
 ) -> Result<ModelVersion, TrainError> {
-    let name: ModelName = fleet.name.parse().map_err(TrainError::key)?;
-    let registry = Registry::new(store.clone(), name);
-    let bytes = model.to_bytes()?;
+    let bytes = learnt.model.to_bytes()?;
     let version = ModelVersion::new(now_ms, xxhash_rust::xxh3::xxh3_64(&bytes)).map_err(TrainError::key)?;
-    registry.put_version(&version, Bytes::from(bytes), Bytes::from(serde_json::to_vec_pretty(metrics)?), None).await?;
-    if let Some(why) = promote {
-        registry.promote(&version, why, now_ms).await?;
-    }
+    let frame = report::Frame { name: registry.name().as_str(), version: version.as_str(), why, promoted };
+    let report = report::html(&frame, learnt, metrics)?;
+    let metrics = Bytes::from(serde_json::to_vec_pretty(metrics)?);
+    registry.put_version(&version, Bytes::from(bytes), metrics, Some(Bytes::from(report))).await?;
     Ok(version)
-}
-
-/// Whether `target` needs failures within horizons, or faults that are present.
-fn positives_word(target: Target) -> &'static str {
-    match target {
-        Target::Failure => "failures (events failure, or inspection with finding confirmed)",
-        Target::Present => "faults (event fault)",
-    }
 }

@@ -1,22 +1,26 @@
-//! The feature matrix, binned: every feature of every reading as one byte, through the one kernel of `homeward-models`.
+//! The feature matrix: every feature of every reading as one byte, through the one kernel of `homeward-models`.
 //!
 //! Two passes over the history: the first samples rows to place the bins, the second codes all rows. No f64 matrix of all rows is
 //! ever held, and nothing is allocated per row.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use homeward_models::features::{DeviceState, FeatureSpec, Verdict};
-use homeward_models::label::{self, Life, Mark, RowLabel};
+use homeward_models::features::{Acceptance, DeviceState, FeatureSpec, Verdict, regimes};
+use homeward_models::label::{self, Life, RowLabel};
+use homeward_models::{Event, EventKind, Finding};
 
+use rayon::prelude::*;
+
+use crate::binned::{Binned, Bins, Coder, MAX_BINS, MISSING};
 use crate::history::{DeviceHistory, History};
-use crate::{Settings, TrainError, positives_word};
+use crate::learn::positives_word;
+use crate::{Settings, TrainError};
 
-/// Code of a missing value; the others are 1 + the number of edges below the value.
-pub(crate) const MISSING: u8 = 0;
-/// Bins of present values at most, so that codes fit a byte.
-const MAX_BINS: usize = 255;
 /// Rows that the bins are placed by at most.
-const SAMPLE: usize = 20_000;
+const SAMPLE: usize = 40_000;
+/// Devices that are coded at once, in parallel.
+const WAVE: usize = 32;
 
 /// One device's rows in the matrix.
 pub(crate) struct DeviceRows {
@@ -24,18 +28,20 @@ pub(crate) struct DeviceRows {
     pub(crate) rows: Range<usize>,
     /// Its lives; row numbers count from its own first row.
     pub(crate) lives: Vec<Life>,
+    /// What failed (or was found faulty) when, by the events' word.
+    pub(crate) components: Vec<(i64, Option<String>)>,
+    /// Times of confirmed inspections that no failure was reported for: they count as failures.
+    pub(crate) confirmed: Vec<i64>,
 }
 
 /// Codes and labels of all accepted readings, device by device in order of `ts`.
 pub(crate) struct Matrix {
     spec: FeatureSpec,
     pub(crate) features: usize,
-    codes: Vec<u8>,
+    pub(crate) binned: Binned,
     pub(crate) times: Vec<i64>,
     pub(crate) labels: Vec<RowLabel>,
     pub(crate) devices: Vec<DeviceRows>,
-    /// Upper edges of each feature's bins, ascending: code c ≥ 1 holds edge[c−2] < x ≤ edge[c−1].
-    pub(crate) edges: Vec<Vec<f64>>,
     /// Median of each feature over the sample, NaN where always missing.
     pub(crate) typical: Vec<f64>,
     /// Sampled rows of features.
@@ -43,43 +49,61 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    /// Replays the history through the kernel and bins it.
+    /// Replays the history through the kernel and bins it. The same on any number of threads.
     pub(crate) fn build(history: &History, spec: &FeatureSpec, settings: &Settings) -> Self {
         let sample = sample(history, spec);
-        let (edges, typical) = (0..spec.len()).map(|f| place_bins(&sample, f)).unzip();
+        let column = |f: usize| sample.iter().map(|row| row[f]).collect::<Vec<f64>>();
+        let typical = (0..spec.len()).into_par_iter().map(|f| median(column(f))).collect();
+        let bins = Arc::new(Bins::place((0..spec.len()).map(column).collect(), MAX_BINS));
+        let empty = Coder::new(bins);
         let mut matrix = Self {
             spec: spec.clone(),
             features: spec.len(),
-            codes: Vec::with_capacity(history.ts.len() * spec.len()),
+            binned: empty.sibling().finish(),
             times: Vec::with_capacity(history.ts.len()),
-            labels: Vec::new(),
-            devices: Vec::new(),
-            edges,
+            labels: Vec::with_capacity(history.ts.len()),
+            devices: Vec::with_capacity(history.devices.len()),
             typical,
             sample,
         };
-        let mut row = vec![0.0; spec.len()];
-        for device in &history.devices {
-            matrix.add(history, device, spec, settings, &mut row);
+        for wave in history.devices.chunks(WAVE) {
+            let coded: Vec<_> = wave.par_iter().map(|device| code(history, device, spec, empty.sibling())).collect();
+            for (device, (times, codes)) in wave.iter().zip(coded) {
+                matrix.add(device, times, codes, settings);
+            }
         }
         matrix
     }
 
-    fn add(&mut self, history: &History, device: &DeviceHistory, spec: &FeatureSpec, settings: &Settings, row: &mut [f64]) {
+    fn add(&mut self, device: &DeviceHistory, times: Vec<i64>, codes: Binned, settings: &Settings) {
         let first = self.times.len();
-        let (times, codes, edges) = (&mut self.times, &mut self.codes, &self.edges);
-        replay(history, device, spec, |ts, state| {
-            state.features(spec, row);
-            times.push(ts);
-            codes.extend(row.iter().zip(edges).map(|(x, edges)| code(*x, edges)));
-        });
-        let times = &self.times[first..];
-        let mut marks: Vec<(i64, Mark)> = device.events.iter().filter_map(|e| Some((e.ts, Mark::of(e)?))).collect();
-        // A failure and its repair reported for one moment happened in that order.
-        marks.sort_by_key(|(ts, mark)| (*ts, *mark != Mark::Failure));
-        self.labels.extend(label::label(times, &marks, settings.target));
-        let lives = label::lives(times, &marks);
-        self.devices.push(DeviceRows { name: device.name.clone(), rows: first..self.times.len(), lives });
+        let marks = label::marks(&device.events);
+        self.labels.extend(label::label(&times, &marks, settings.target));
+        let lives = label::lives(&times, &marks);
+        self.times.extend(times);
+        self.binned.append(codes);
+        let ends = |e: &&Event| matches!(label::Mark::of(e), Some(label::Mark::Failure | label::Mark::Fault));
+        let components = device.events.iter().filter(ends).map(|e| (e.ts, e.component.clone())).collect();
+        let failed = |at: i64| device.events.iter().any(|e| e.ts == at && e.kind == EventKind::Failure);
+        let confirmed = device.events.iter().filter(|e| e.kind == EventKind::Inspection(Finding::Confirmed) && !failed(e.ts));
+        let confirmed = confirmed.map(|e| e.ts).collect();
+        self.devices.push(DeviceRows { name: device.name.clone(), rows: first..self.times.len(), lives, components, confirmed });
+    }
+
+    /// The code of one feature of one row.
+    pub(crate) fn code(&self, row: usize, feature: usize) -> u8 {
+        self.binned.code(row, feature)
+    }
+
+    /// Writes values that are coded as the row's: any tree over the bins treats them as it treats the row.
+    pub(crate) fn values(&self, row: usize, values: &mut [f64]) {
+        for (feature, value) in values.iter_mut().enumerate() {
+            let edges = self.binned.bins().edges(feature);
+            *value = match self.code(row, feature) {
+                MISSING => f64::NAN,
+                code => edges.get(usize::from(code) - 1).copied().unwrap_or(f64::MAX),
+            };
+        }
     }
 
     /// What the columns are.
@@ -90,11 +114,6 @@ impl Matrix {
     /// Number of rows.
     pub(crate) fn rows(&self) -> usize {
         self.times.len()
-    }
-
-    /// The codes of one row.
-    pub(crate) fn codes(&self, row: usize) -> &[u8] {
-        &self.codes[row * self.features..][..self.features]
     }
 
     /// Failures that a reading came before.
@@ -108,16 +127,15 @@ impl Matrix {
         d.lives.iter().any(|l| l.failure.is_some()) || self.labels[d.rows.clone()].contains(&RowLabel::Present(true))
     }
 
-    /// Folds: as many as asked for, but with fewer than ten failures one failing device each.
-    pub(crate) fn folds(&self, settings: &Settings) -> usize {
-        let failing = (0..self.devices.len()).filter(|d| self.failing(*d)).count();
-        if self.failures() < 10 { failing.max(2) } else { settings.folds.min(failing.max(2)) }
-    }
-
     /// Whether there is enough to learn from.
     pub(crate) fn check(&self, settings: &Settings) -> Result<(), TrainError> {
         let little = |found: String, needed: &str| Err(TrainError::TooLittle { found, needed: needed.into() });
         let failing = (0..self.devices.len()).filter(|d| self.failing(*d)).count();
+        // Residual signals have no value before they are fitted.
+        let residual = regimes(self.spec.fleet()).next().is_some();
+        if !residual && (0..self.features).all(|f| self.binned.bins().edges(f).is_empty()) {
+            return little("no signal that ever changes".into(), "signals of the fleet with values in their ranges");
+        }
         if self.devices.len() < 2 {
             return little(format!("{} device", self.devices.len()), "at least two devices: one is held out while the others teach");
         }
@@ -131,21 +149,45 @@ impl Matrix {
     }
 }
 
-/// Walks a device's readings and events in order of time through the kernel; `each` sees every accepted reading.
-fn replay(history: &History, device: &DeviceHistory, spec: &FeatureSpec, mut each: impl FnMut(i64, &DeviceState)) {
+/// Walks a device's readings and events in order of time through the kernel; `each` sees every accepted reading. `columns`: where each measured
+/// signal of `spec` stands in the history.
+pub(crate) fn replay(
+    history: &History,
+    columns: &[Option<usize>],
+    device: &DeviceHistory,
+    spec: &FeatureSpec,
+    mut each: impl FnMut(i64, &DeviceState),
+) {
     let mut state = DeviceState::new(spec);
-    let mut measured = vec![f64::NAN; history.signals.len()];
+    let mut measured = vec![f64::NAN; columns.len()];
     let mut events = device.events.iter().peekable();
     for row in device.rows.clone() {
         let ts = history.ts[row];
         while let Some(event) = events.next_if(|e| e.ts <= ts) {
             state.event(spec, event);
         }
-        for (value, column) in measured.iter_mut().zip(&history.signals) {
-            *value = column[row];
+        for (value, column) in measured.iter_mut().zip(columns) {
+            *value = column.map_or(f64::NAN, |c| history.signals[c][row]);
         }
         if !matches!(state.reading(spec, ts, &measured), Verdict::Refused(_)) {
             each(ts, &state);
+        }
+    }
+}
+
+/// One value a channel (residual ones as `spec` has them) of every accepted reading, in the order of the matrix' rows.
+pub(crate) fn replay_values(history: &History, spec: &FeatureSpec, mut each: impl FnMut(&[f64])) {
+    let mut values = vec![f64::NAN; spec.fleet().channels.len()];
+    let mut acceptance = Acceptance::default();
+    for device in &history.devices {
+        acceptance.clone_from(&Acceptance::default());
+        for row in device.rows.clone() {
+            if matches!(acceptance.judge(history.ts[row]), Verdict::Refused(_)) {
+                continue;
+            }
+            let measured: Vec<f64> = history.signals.iter().map(|s| s[row]).collect();
+            spec.values(&measured, &mut values);
+            each(&values);
         }
     }
 }
@@ -156,7 +198,7 @@ fn sample(history: &History, spec: &FeatureSpec) -> Vec<Vec<f64>> {
     let mut sample = Vec::with_capacity(history.ts.len() / step + 1);
     let mut at = 0usize;
     for device in &history.devices {
-        replay(history, device, spec, |_, state| {
+        replay(history, &history.columns(), device, spec, |_, state| {
             if at.is_multiple_of(step) {
                 let mut row = vec![0.0; spec.len()];
                 state.features(spec, &mut row);
@@ -168,66 +210,20 @@ fn sample(history: &History, spec: &FeatureSpec) -> Vec<Vec<f64>> {
     sample
 }
 
-/// Upper edges of at most 255 bins of about equal count, and the median.
-fn place_bins(sample: &[Vec<f64>], feature: usize) -> (Vec<f64>, f64) {
-    let mut values: Vec<f64> = sample.iter().map(|row| row[feature]).filter(|v| !v.is_nan()).collect();
+/// Times and codes of a device's accepted readings.
+fn code(history: &History, device: &DeviceHistory, spec: &FeatureSpec, mut coder: Coder) -> (Vec<i64>, Binned) {
+    let (mut times, mut row) = (Vec::with_capacity(device.rows.len()), vec![0.0; spec.len()]);
+    replay(history, &history.columns(), device, spec, |ts, state| {
+        state.features(spec, &mut row);
+        times.push(ts);
+        coder.push(&row);
+    });
+    (times, coder.finish())
+}
+
+/// NaN if all are missing.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.retain(|v| !v.is_nan());
     values.sort_unstable_by(f64::total_cmp);
-    let Some(median) = values.get(values.len() / 2).copied() else { return (Vec::new(), f64::NAN) };
-    let mut edges: Vec<f64> = Vec::new();
-    for bin in 1..MAX_BINS {
-        let at = bin * values.len() / MAX_BINS;
-        let Some(below) = at.checked_sub(1).map(|i| values[i]) else { continue };
-        let above = values[values.partition_point(|v| *v <= below)..].first().copied();
-        let Some(above) = above else { break };
-        let middle = below + (above - below) / 2.0;
-        let edge = if middle < above { middle } else { below };
-        if edges.last().is_none_or(|last| *last < edge) {
-            edges.push(edge);
-        }
-    }
-    (edges, median)
-}
-
-/// The code of a value: 0 for missing, else 1 + the number of edges below it.
-pub(crate) fn code(x: f64, edges: &[f64]) -> u8 {
-    if x.is_nan() {
-        return MISSING;
-    }
-    // At most 254 edges.
-    1 + edges.partition_point(|e| *e < x) as u8
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bins(values: &[f64]) -> Vec<f64> {
-        place_bins(&values.iter().map(|v| vec![*v]).collect::<Vec<_>>(), 0).0
-    }
-
-    #[test]
-    fn few_values_get_a_bin_each() {
-        let values: Vec<f64> = [1.0, 2.0, 2.0, 3.0].repeat(100);
-        let edges = bins(&values);
-        assert_eq!(edges, [1.5, 2.5]);
-        assert_eq!([1.0, 2.0, 3.0].map(|x| code(x, &edges)), [1, 2, 3]);
-        assert_eq!(code(f64::NAN, &edges), MISSING);
-        assert_eq!(code(1.5, &edges), 1, "an edge belongs to the bin below it");
-    }
-
-    #[test]
-    fn many_values_fill_all_codes_in_order() {
-        let values: Vec<f64> = (0..10_000).map(f64::from).collect();
-        let edges = bins(&values);
-        assert_eq!(edges.len(), 254);
-        assert_eq!((code(-1.0, &edges), code(1e9, &edges)), (1, 255));
-        assert!(values.windows(2).all(|w| code(w[0], &edges) <= code(w[1], &edges)));
-    }
-
-    #[test]
-    fn neighbours_without_a_number_between_them_are_still_told_apart() {
-        let (a, b) = (1.0f64, 1.0f64.next_up());
-        let edges = bins(&[a, a, b, b]);
-        assert_ne!(code(a, &edges), code(b, &edges));
-    }
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

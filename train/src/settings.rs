@@ -1,5 +1,8 @@
 //! `[train]`, written and checked, with the decision rules and costs that the threshold is chosen by.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use homeward_models::ConfigError;
 use homeward_models::cost::{Costs, WrittenCosts};
 use homeward_models::decision::{Rules, WrittenDecide};
@@ -13,19 +16,33 @@ use serde::{Deserialize, Serialize};
 pub struct WrittenTrain {
     /// How far ahead a failure counts, ascending, default `["10m"]`; the last one decides.
     pub horizons: Vec<String>,
-    /// `failure` (default and so far the only one): a failure within a horizon.
+    /// `failure` (default): a failure within a horizon. `present`: a fault that is there, from its event `fault` to the failure or repair; for faults without a
+    /// forerunner. Horizons then only name the risk.
     pub target: String,
+    /// `auto` (default): those that fit the data are tried, and the one of least cost is kept; `tree`: one readable tree; `forest`: a random
+    /// forest; `boost`: gradient boosting.
+    pub learner: String,
+    /// Settings of a learner that are tried at most, default 3.
+    pub trials: usize,
     /// Groups of devices that are held out in turn, default 5.
     pub folds: usize,
+    /// Share held out of all choices: of the failures, the latest ones; where each device has one life, of the devices. Default 0.2, 0 for none.
+    pub holdout: f64,
     /// Seed of all chance, default 1.
     pub seed: u64,
-    /// `better` (default): only if it costs less than never in 90 % of the bootstrap samples; `always`; `never`.
+    /// `better` (default): only if in 90 % of the bootstrap samples it costs less than the champion, on data that neither has seen; the first must beat never. `always`;
+    /// `never`.
     pub promote: String,
-    /// Depth of the tree, default 6.
+    /// Once this much time is spent no further recipe is begun, default 30 min.
+    pub budget: String,
+    /// File in Prometheus' text format that tells of the last run, for a monitor; default none.
+    pub metrics_file: String,
+    /// Depth of the one tree of learner `tree`, default 6.
     pub depth: usize,
-    /// Balanced weight that a leaf holds at least, default 20.
+    /// Balanced weight that its leaves hold at least, default 20.
     pub min_leaf: f32,
-    /// About how many rows a tree's structure is fitted on, default 20,000; all positives that fit half of it, and negatives drawn at random. Leaf rates come from all rows.
+    /// About how many rows a model is fitted on, default 100,000: readings near a failure first; those far from any are thinned, and weigh as much as those
+    /// they stand for.
     pub max_fit_rows: usize,
 }
 
@@ -34,20 +51,38 @@ impl Default for WrittenTrain {
         Self {
             horizons: vec!["10m".into()],
             target: "failure".into(),
+            learner: "auto".into(),
+            trials: 3,
             folds: 5,
             seed: 1,
+            holdout: 0.2,
             promote: "better".into(),
+            budget: "30m".into(),
+            metrics_file: String::new(),
             depth: 6,
             min_leaf: 20.0,
-            max_fit_rows: 20_000,
+            max_fit_rows: 100_000,
         }
     }
+}
+
+/// What learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LearnerChoice {
+    /// Those that fit the data; the one of least cost is kept.
+    Auto,
+    /// One readable tree.
+    Tree,
+    /// A random forest.
+    Forest,
+    /// Gradient boosting.
+    Boost,
 }
 
 /// When the champion moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promote {
-    /// If the bootstrap says that it costs less than never.
+    /// If the bootstrap says that it costs less than the champion (the first: than never).
     Better,
     /// In any case.
     Always,
@@ -62,12 +97,22 @@ pub struct Settings {
     pub horizons: Vec<i64>,
     /// What is learnt.
     pub target: Target,
+    /// What learns.
+    pub learner: LearnerChoice,
+    /// Settings of a learner that are tried at most.
+    pub trials: usize,
     /// Groups of devices.
     pub folds: usize,
+    /// Share held out.
+    pub holdout: f64,
     /// Seed of all chance.
     pub seed: u64,
     /// When the champion moves.
     pub promote: Promote,
+    /// Time after which no further recipe is begun.
+    pub budget: Duration,
+    /// Where to tell of the last run.
+    pub metrics_file: Option<PathBuf>,
     /// Depth of the tree.
     pub depth: usize,
     /// Balanced weight that a leaf holds at least.
@@ -90,10 +135,8 @@ impl Settings {
         let horizons = horizons(&train.horizons)?;
         let target = match train.target.as_str() {
             "failure" => Target::Failure,
-            // Labels know "present"; what its alerts cost is not priced yet.
-            other => {
-                return Err(ConfigError::new("train.target", format!("{other:?}"), "\"failure\", the one target that this version prices"));
-            }
+            "present" => Target::Present,
+            other => return Err(ConfigError::new("train.target", format!("{other:?}"), "\"failure\" or \"present\"")),
         };
         let promote = match train.promote.as_str() {
             "better" => Promote::Better,
@@ -101,18 +144,35 @@ impl Settings {
             "never" => Promote::Never,
             other => return Err(ConfigError::new("train.promote", format!("{other:?}"), "\"better\", \"always\" or \"never\"")),
         };
+        let learner = match train.learner.as_str() {
+            "auto" => LearnerChoice::Auto,
+            "tree" => LearnerChoice::Tree,
+            "forest" => LearnerChoice::Forest,
+            "boost" => LearnerChoice::Boost,
+            other => return Err(ConfigError::new("train.learner", format!("{other:?}"), "\"auto\", \"tree\", \"forest\" or \"boost\"")),
+        };
+        within("train.trials", train.trials, 1, 3)?;
         within("train.folds", train.folds, 2, 100)?;
         within("train.depth", train.depth, 1, 12)?;
         within("train.max_fit_rows", train.max_fit_rows, 100, 10_000_000)?;
         if !(train.min_leaf >= 1.0 && train.min_leaf < 1e6) {
             return Err(ConfigError::new("train.min_leaf", train.min_leaf, "a weight from 1 to 1000000"));
         }
+        if !(0.0..=0.5).contains(&train.holdout) {
+            return Err(ConfigError::new("train.holdout", train.holdout, "a share from 0 to 0.5"));
+        }
+        let budget = Duration::from_millis(parse_duration("train.budget", &train.budget)?.unsigned_abs());
         let longest = horizons.last().copied().unwrap_or_default();
         Ok(Self {
             target,
+            learner,
+            trials: train.trials,
             folds: train.folds,
+            holdout: train.holdout,
             seed: train.seed,
             promote,
+            budget,
+            metrics_file: (!train.metrics_file.is_empty()).then(|| PathBuf::from(&train.metrics_file)),
             depth: train.depth,
             min_leaf: train.min_leaf,
             max_fit_rows: train.max_fit_rows,
@@ -129,9 +189,10 @@ impl Settings {
         self.horizons.last().copied().unwrap_or_default()
     }
 
-    /// A 64-bit print of all settings, for the lineage.
+    /// A 64-bit print of all settings that the model depends on, for the lineage.
     pub fn print(&self) -> String {
-        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{self:?}").as_bytes()))
+        let settled = Self { metrics_file: None, promote: Promote::Better, ..self.clone() };
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{settled:?}").as_bytes()))
     }
 }
 
@@ -161,7 +222,10 @@ mod tests {
         assert_eq!(key(WrittenTrain { horizons: vec![], ..Default::default() }), "train.horizons");
         assert_eq!(key(WrittenTrain { horizons: vec!["10m".into(), "5m".into()], ..Default::default() }), "train.horizons");
         assert_eq!(key(WrittenTrain { target: "x".into(), ..Default::default() }), "train.target");
+        assert_eq!(key(WrittenTrain { learner: "x".into(), ..Default::default() }), "train.learner");
         assert_eq!(key(WrittenTrain { folds: 1, ..Default::default() }), "train.folds");
+        assert_eq!(key(WrittenTrain { holdout: 0.7, ..Default::default() }), "train.holdout");
+        assert_eq!(key(WrittenTrain { budget: "soon".into(), ..Default::default() }), "train.budget");
         assert_eq!(key(WrittenTrain { promote: "maybe".into(), ..Default::default() }), "train.promote");
         assert_eq!(key(WrittenTrain { min_leaf: 0.0, ..Default::default() }), "train.min_leaf");
     }

@@ -1,10 +1,10 @@
 //! `homeward train`: archive to model, once or again and again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use homeward_models::ConfigError;
 use homeward_models::time::parse_duration;
-use homeward_train::{Metrics, Outcome, Settings, WrittenTrain, train};
+use homeward_train::{Metrics, Outcome, Settings, WrittenTrain, train, write_last_run};
 use serde::Serialize;
 
 use crate::args::TrainArgs;
@@ -56,7 +56,12 @@ fn settings(config: &Config, args: &TrainArgs) -> anyhow::Result<Settings> {
 
 async fn once(config: &Config, settings: &Settings, json: bool) -> anyhow::Result<()> {
     let store = edges::store(config)?;
-    let outcome = train(&store, &config.fleet, settings, now_ms(), &|step| report::say(&format!("train: {step}"))).await?;
+    let started = Instant::now();
+    let run = train(&store, &config.fleet, settings, now_ms(), &|step| report::say(&format!("train: {step}"))).await;
+    if let Some(file) = &settings.metrics_file {
+        write_last_run(file, &config.fleet.name, now_ms(), started.elapsed().as_secs_f64(), run.as_ref())?;
+    }
+    let outcome = run?;
     let version = outcome.version.as_ref().map(ToString::to_string);
     let done =
         Trained { version, promoted: outcome.promoted, why: &outcome.why, seconds: outcome.metrics.seconds, metrics: &outcome.metrics };
@@ -84,16 +89,46 @@ pub(crate) fn text(outcome: &Outcome) -> String {
         row(m.age_h.map_or("best age: none".into(), |h| format!("replaced at {h:.1} h")), &m.best_age),
         row(format!("best signal: {}", m.signal), &m.best_signal),
         row("always".into(), &m.always),
+        row("oracle".into(), &m.oracle),
     ];
     let money = report::table(&["policy, on devices not seen", "cost/h", "called", "late", "false"], rows);
+    let known = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.2}"));
     let rates = format!(
-        "{} devices, {} readings, {} features; {} rows, {} positive: average precision {:.3}, AUC {:.3}; {:.1} s",
-        m.devices, m.readings, m.features, m.rows, m.positives, m.average_precision, m.auc, m.seconds
+        "saves {} of the avoidable cost; 90 % interval {} to {} per hour; {:.1} false alarms per 1,000 h\n\
+         {} devices, {} readings, {} features; {} rows, {} positive: average precision {:.3}, AUC {:.3}, Brier skill {:.2}, calibration slope {}; {:.1} s",
+        known(m.saved),
+        report::money(m.cost_per_hour_interval.0),
+        report::money(m.cost_per_hour_interval.1),
+        m.policy.false_per_1000h,
+        m.devices,
+        m.readings,
+        m.features,
+        m.rows,
+        m.positives,
+        m.average_precision,
+        m.auc,
+        m.brier_skill,
+        known(m.calibration_slope),
+        m.seconds
     );
     let verdict = match (&outcome.version, outcome.promoted) {
         (Some(version), true) => format!("champion: {version}: {}", outcome.why),
         (Some(version), false) => format!("stored {version}: {}", outcome.why),
         (None, _) => format!("nothing stored: {}", outcome.why),
     };
-    format!("{money}\n{rates}\n{verdict}")
+    format!("{money}\n{rates}{}\n{verdict}", also(m))
+}
+
+/// The hold-out, and how faults that are present were found.
+fn also(m: &Metrics) -> String {
+    let mut lines = String::new();
+    if let Some(h) = &m.hold_out {
+        let (ours, never) = (report::money(h.policy.cost_per_hour), report::money(h.never.cost_per_hour));
+        lines += &format!("\nhold-out: {ours} per hour against {never} for never, {} of {} called", h.policy.called, h.policy.failures);
+    }
+    if let (Some(share), delay) = (m.found_within_5s, m.detection_delay_s) {
+        let delay = delay.map_or("none".into(), |s| format!("{s:.1} s"));
+        lines += &format!("\nfaults found within 5 s: {:.0} %, median delay {delay}", share * 100.0);
+    }
+    lines
 }

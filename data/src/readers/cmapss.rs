@@ -80,6 +80,7 @@ fn parse(line: &[u8], number: u64) -> Result<(u32, i64, Vec<u8>), Fault> {
     let (unit, cycle) = (whole(cells[0], number)?, whole(cells[1], number)?);
     let ts = START_MS + i64::from(cycle) * CYCLE_MS;
     let mut payload = Payload::at(ts);
+    payload.cell("cycle", cells[1]);
     payload.numbers("setting", cells[2..5].iter().copied());
     payload.numbers("sensor", cells[5..].iter().copied());
     Ok((unit, ts, payload.done()))

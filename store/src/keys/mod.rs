@@ -5,6 +5,7 @@
 //! telemetry|events|quarantine|scores/date=YYYY-MM-DD[/hour=HH]/{writer}-{first_seq}-{last_seq}.parquet
 //! models/{name}/{version}/model.json|metrics.json|report.html
 //! models/{name}/champion.json
+//! models/{name}/training.json
 //! ```
 //!
 //! Sequence numbers are plain decimals without leading zeros, so each key has exactly one spelling, and text that is
@@ -24,6 +25,7 @@ pub use model::{ModelFile, ModelName, ModelVersion};
 use crate::error::KeyError;
 
 const CHAMPION: &str = "champion.json";
+const TRAINING: &str = "training.json";
 const MODELS: &str = "models";
 /// Spark, pyarrow, DuckDB and Athena pass over names that begin with an underscore, or take `*.parquet` alone.
 const MANIFEST: &str = "_manifest.json";
@@ -50,6 +52,11 @@ pub enum Key {
         /// The model.
         name: ModelName,
     },
+    /// What says that a training is under way; there while one is.
+    Training {
+        /// The model.
+        name: ModelName,
+    },
 }
 
 impl From<ArchiveKey> for Key {
@@ -65,6 +72,7 @@ impl fmt::Display for Key {
             Self::Manifest(partition) => write!(f, "{partition}/{MANIFEST}"),
             Self::Model { name, version, file } => write!(f, "{MODELS}/{name}/{version}/{file}"),
             Self::Champion { name } => write!(f, "{MODELS}/{name}/{CHAMPION}"),
+            Self::Training { name } => write!(f, "{MODELS}/{name}/{TRAINING}"),
         }
     }
 }
@@ -82,6 +90,7 @@ impl FromStr for Key {
         let parts: Vec<&str> = rest.split('/').collect();
         match parts[..] {
             [name, CHAMPION] => Ok(Self::Champion { name: name.parse()? }),
+            [name, TRAINING] => Ok(Self::Training { name: name.parse()? }),
             [name, version, file] => Ok(Self::Model { name: name.parse()?, version: version.parse()?, file: file.parse()? }),
             _ => Err(KeyError {
                 what: "key",

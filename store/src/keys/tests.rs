@@ -28,6 +28,8 @@ fn prints_the_documented_forms() {
     let version = ModelVersion::new(ts, 0xff_3f_a9_c1).unwrap();
     let key = Key::Model { name: name.clone(), version, file: ModelFile::Model };
     assert_eq!(key.to_string(), "models/drone/20261122T131500Z-3fa9c1/model.json");
+    assert_eq!(Key::Training { name: name.clone() }.to_string(), "models/drone/training.json");
+    assert_eq!("models/drone/training.json".parse(), Ok(Key::Training { name: name.clone() }));
     assert_eq!(Key::Champion { name }.to_string(), "models/drone/champion.json");
 }
 

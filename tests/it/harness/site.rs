@@ -153,6 +153,12 @@ impl Service {
         self.done(status)
     }
 
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Done {
+        let status = self.wait(LONGEST);
+        self.done(status)
+    }
+
     /// SIGKILL: no chance to finish anything.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();

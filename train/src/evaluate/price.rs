@@ -1,0 +1,195 @@
+//! Policies priced over the stretches of a plan: by one function, device by device.
+
+use homeward_models::cost::{Answer, End, LifeRows, Outcome, Tally, operating_hours, oracle, price, price_and_tell};
+use homeward_models::decision::Rules;
+use homeward_models::features::Feature;
+
+use crate::Settings;
+use crate::binned::MISSING;
+use crate::matrix::Matrix;
+use crate::plan::{Part, Plan, Stretch};
+
+/// Above every risk: the policy that never calls.
+pub(crate) const NEVER: f64 = 2.0;
+
+/// Policies priced by the same function as the classifier.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Baselines {
+    /// Nobody is ever called.
+    pub(crate) never: Tally,
+    /// The component is replaced at the age that costs least.
+    pub(crate) best_age: Tally,
+    /// That age in hours.
+    pub(crate) age_h: f64,
+    /// The alarm is always on.
+    pub(crate) always: Tally,
+    /// A threshold on the one signal that costs least.
+    pub(crate) best_signal: Tally,
+    /// That signal, with `high` or `low`.
+    pub(crate) signal: String,
+    /// Calls at the last moment that helps, and only then: no policy saves more. See [`homeward_models::cost::oracle`].
+    pub(crate) oracle: Tally,
+}
+
+/// Prices policies over the stretches of a plan.
+pub(crate) struct Pricer<'a> {
+    pub(crate) matrix: &'a Matrix,
+    pub(crate) settings: &'a Settings,
+    pub(crate) stretches: &'a [Stretch],
+    pub(crate) mean_life_h: f64,
+}
+
+impl<'a> Pricer<'a> {
+    pub(crate) fn new(matrix: &'a Matrix, settings: &'a Settings, plan: &'a Plan) -> Self {
+        let mean_life_h = mean_life(matrix, settings, &plan.stretches);
+        Self { matrix, settings, stretches: &plan.stretches, mean_life_h }
+    }
+
+    fn life<'b>(&self, stretch: &Stretch, scores: &'b [f64]) -> LifeRows<'b>
+    where
+        'a: 'b,
+    {
+        let rows = stretch.rows.clone();
+        LifeRows { times: &self.matrix.times[rows.clone()], scores: &scores[rows], end: stretch.end }
+    }
+
+    /// One stretch under "score ≥ threshold".
+    pub(crate) fn one(&self, stretch: &Stretch, scores: &[f64], threshold: f64) -> Tally {
+        self.under(stretch, scores, threshold, &self.settings.rules, Answer::Inspect)
+    }
+
+    fn under(&self, stretch: &Stretch, scores: &[f64], threshold: f64, rules: &Rules, answer: Answer) -> Tally {
+        price(self.life(stretch, scores), threshold, rules, &self.settings.costs, answer, self.mean_life_h)
+    }
+
+    /// As [`Pricer::one`], and the alarms with their rows of the matrix.
+    pub(crate) fn alarms(&self, stretch: &Stretch, scores: &[f64], threshold: f64) -> (Tally, Vec<(usize, Outcome)>) {
+        let mut alarms = Vec::new();
+        let tell = |row, outcome| alarms.push((stretch.rows.start + row, outcome));
+        let (rules, costs) = (&self.settings.rules, &self.settings.costs);
+        let tally = price_and_tell(self.life(stretch, scores), threshold, rules, costs, Answer::Inspect, self.mean_life_h, tell);
+        (tally, alarms)
+    }
+
+    /// Each device's tally over the stretches that `of` takes, each under its own threshold.
+    pub(crate) fn by_device(&self, scores: &[f64], of: impl Fn(Part) -> Option<f64>) -> Vec<Tally> {
+        let mut tallies = vec![Tally::default(); self.matrix.devices.len()];
+        for stretch in self.stretches {
+            if let Some(threshold) = of(stretch.part) {
+                tallies[stretch.device].add(&self.one(stretch, scores, threshold));
+            }
+        }
+        tallies
+    }
+
+    /// The sum over the stretches of the parts that `of` takes.
+    pub(crate) fn total(&self, scores: &[f64], threshold: f64, of: impl Fn(Part) -> bool) -> Tally {
+        sum(self.by_device(scores, |part| of(part).then_some(threshold)).iter())
+    }
+
+    fn all(&self, scores: &[f64], threshold: f64, rules: &Rules, answer: Answer) -> Tally {
+        let tallies: Vec<Tally> = self.stretches.iter().map(|s| self.under(s, scores, threshold, rules, answer)).collect();
+        sum(tallies.iter())
+    }
+
+    /// What one who knows each end would pay.
+    pub(crate) fn oracle(&self, of: impl Fn(Part) -> bool) -> Tally {
+        let mut scores = vec![0.0; self.matrix.rows()];
+        for stretch in self.stretches {
+            if let Some(row) = oracle(&self.matrix.times[stretch.rows.clone()], stretch.end, &self.settings.costs) {
+                scores[stretch.rows.start + row] = 1.0;
+            }
+        }
+        let at_once = self.at_once();
+        let tallies: Vec<Tally> =
+            self.stretches.iter().filter(|s| of(s.part)).map(|s| self.under(s, &scores, 0.5, &at_once, Answer::Inspect)).collect();
+        sum(tallies.iter())
+    }
+
+    fn at_once(&self) -> Rules {
+        Rules { raise_for: 0, raise_readings: 1, ..self.settings.rules }
+    }
+
+    pub(crate) fn baselines(&self) -> Baselines {
+        let rules = &self.settings.rules;
+        let zeros = vec![0.0; self.matrix.rows()];
+        let never = self.all(&zeros, NEVER, rules, Answer::Inspect);
+        let always = self.all(&zeros, 0.0, rules, Answer::Inspect);
+        let (best_age, age_h) = self.best_age(never);
+        let (best_signal, signal) = self.best_signal(never);
+        Baselines { never, best_age, age_h, always, best_signal, signal, oracle: self.oracle(|_| true) }
+    }
+
+    fn best_age(&self, never: Tally) -> (Tally, f64) {
+        let ages = self.ages();
+        let at_once = self.at_once();
+        let mut sorted: Vec<f64> = ages.iter().copied().filter(|a| !a.is_nan()).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let quantiles = (1..40).filter_map(|i| sorted.get(i * sorted.len() / 40).copied());
+        least(never, f64::INFINITY, quantiles.map(|age| (self.all(&ages, age, &at_once, Answer::Replace), age)))
+    }
+
+    /// Hours since the first reading of the row's life; NaN outside of lives.
+    fn ages(&self) -> Vec<f64> {
+        let mut ages = vec![f64::NAN; self.matrix.rows()];
+        for device in &self.matrix.devices {
+            for life in &device.lives {
+                let rows = device.rows.start + life.first..device.rows.start + life.end;
+                let times = &self.matrix.times[rows.clone()];
+                let start = times.first().copied().unwrap_or_default();
+                for (age, time) in ages[rows].iter_mut().zip(times) {
+                    *age = (time - start) as f64 / 3_600_000.0;
+                }
+            }
+        }
+        ages
+    }
+
+    /// The cheapest alarm on the last value of one channel, above or below a level.
+    fn best_signal(&self, never: Tally) -> (Tally, String) {
+        let spec = self.matrix.spec();
+        let mut best = (never, "none".to_string());
+        let mut scores = vec![0.0; self.matrix.rows()];
+        for (column, feature) in spec.features().iter().enumerate() {
+            let Feature::Last { channel } = feature else { continue };
+            let codes = self.matrix.binned.bins().edges(column).len() + 1;
+            for (word, high) in [("high", true), ("low", false)] {
+                for (row, score) in scores.iter_mut().enumerate() {
+                    *score = level(self.matrix.code(row, column), high, codes);
+                }
+                // The outermost bins are tried most closely: an alarm that is worth anything is rare.
+                let levels = (1..16).map(|i| (codes as f64 - f64::from(i * i) / 256.0 * codes as f64).ceil()).filter(|l| *l > 1.0);
+                let name = format!("{} {word}", spec.fleet().channels[*channel].name);
+                let tried = levels.map(|l| (self.all(&scores, l, &self.settings.rules, Answer::Inspect), name.clone()));
+                best = least(best.0, best.1, tried);
+            }
+        }
+        best
+    }
+}
+
+/// Mean operating hours between failures (faults).
+fn mean_life(matrix: &Matrix, settings: &Settings, stretches: &[Stretch]) -> f64 {
+    let hours: f64 = stretches.iter().map(|s| operating_hours(&matrix.times[s.rows.clone()], &settings.costs)).sum();
+    hours / stretches.iter().filter(|s| s.end != End::Well).count().max(1) as f64
+}
+
+/// A bin code, 1 to `codes`, as a score of the same span: the higher the more alarming; missing alarms nobody.
+fn level(code: u8, high: bool, codes: usize) -> f64 {
+    match code {
+        MISSING => 0.0,
+        code if high => f64::from(code),
+        code => codes as f64 + 1.0 - f64::from(code),
+    }
+}
+
+pub(crate) fn sum<'t>(tallies: impl Iterator<Item = &'t Tally>) -> Tally {
+    tallies.fold(Tally::default(), |mut total, tally| {
+        total.add(tally);
+        total
+    })
+}
+
+fn least<T>(first: Tally, name: T, others: impl Iterator<Item = (Tally, T)>) -> (Tally, T) {
+    others.fold((first, name), |best, other| if other.0.per_hour() < best.0.per_hour() { other } else { best })
+}

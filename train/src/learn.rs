@@ -1,0 +1,337 @@
+//! From a history to a model: out-of-fold risks, calibration, threshold and verdict, then the recipe refitted on all.
+//!
+//! Pure but for the progress: the same history gives the same bytes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use homeward_models::artifact::{Lineage, Model, SelfTest};
+use homeward_models::drift::{Reference, is_counted};
+use homeward_models::ensemble::explain::by_group;
+use homeward_models::ensemble::{Ensemble, Explainer};
+use homeward_models::features::{FeatureSpec, regimes};
+use homeward_models::{Fleet, label::Target};
+
+use crate::calibrate::{Risks, calibrate};
+use crate::evaluate::{Choice, Evaluation, Incumbent, Pricer, evaluate};
+use crate::history::History;
+use crate::matrix::{Matrix, replay};
+use crate::plan::{Part, Plan};
+use crate::recipe::{self, Recipe};
+use crate::usage::DataUse;
+use crate::{Settings, TrainError, residual, sample};
+
+/// What a run has learnt.
+pub(crate) struct Learnt {
+    pub(crate) model: Model,
+    pub(crate) evaluation: Evaluation,
+    pub(crate) usage: DataUse,
+    /// What was tried, and its cost per hour over the folds.
+    pub(crate) tried: Vec<(String, f64)>,
+    /// What the risks of judged rows hang on, most first: by feature and by component.
+    pub(crate) importance: Importance,
+}
+
+/// Mean size of the contribution over judged rows near failures, as a share of all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Importance {
+    pub(crate) features: Vec<(String, f64)>,
+    pub(crate) components: Vec<(String, f64)>,
+}
+
+/// A recipe with its judged risks.
+struct Judged {
+    recipe: Recipe,
+    risks: Risks,
+    cost: f64,
+    /// The model of each part, as an ensemble, with the features that it scores.
+    models: Vec<PartModel>,
+}
+
+/// The model that judges a part.
+struct PartModel {
+    part: Part,
+    ensemble: Ensemble,
+    /// Another matrix than the shared one, if its residuals were fitted for this part.
+    matrix: Option<Arc<Matrix>>,
+}
+
+/// A recipe while its folds are fitted.
+struct Trial {
+    recipe: Recipe,
+    q: Vec<Vec<f64>>,
+    models: Vec<PartModel>,
+    rounds: Vec<usize>,
+    spent: Duration,
+}
+
+/// Who is told what is done, and how long it may take.
+pub(crate) struct Watch<'a> {
+    pub(crate) progress: &'a dyn Fn(&str),
+    pub(crate) started: std::time::Instant,
+}
+
+/// The champion in service, to be beaten on data that neither has seen.
+pub(crate) struct Champion {
+    pub(crate) version: String,
+    pub(crate) model: Model,
+    /// The last reading it has learnt from, milliseconds since 1970 UTC.
+    pub(crate) until: i64,
+}
+
+/// Learns from `history`.
+pub(crate) fn learn(
+    history: &History,
+    fleet: &Fleet,
+    settings: &Settings,
+    champion: Option<Champion>,
+    watch: &Watch<'_>,
+) -> Result<Learnt, TrainError> {
+    let base = Matrix::build(history, &FeatureSpec::new(fleet), settings);
+    base.check(settings)?;
+    let incumbent = champion.map(|c| incumbent(history, &base, c));
+    let plan = Plan::new(&base, settings, incumbent.as_ref().map(|i| i.seen));
+    let (rows, features, failures, folds) = (base.rows(), base.features, base.failures(), plan.folds);
+    (watch.progress)(&format!("{rows} rows × {features} features, {failures} failures, {folds} folds"));
+    let work = Work { history, fleet, settings, base: &base, plan: &plan, watch };
+    let (best, tried) = work.choose()?;
+    (watch.progress)("pricing the policy and what it stands beside");
+    let naming = |part: Part, row: usize| name(&base, &best.models, part, row);
+    let evaluation = evaluate(&base, &plan, &best.risks, settings, &naming, incumbent.as_ref());
+    (watch.progress)(&format!("refitting {} on all devices", best.recipe.describe()));
+    let own = work.matrix(None)?;
+    let matrix = own.as_deref().unwrap_or(&base);
+    let everything = sample::rows(matrix, &plan.learnt_from(matrix, None), settings, settings.seed);
+    let fit = best.recipe.fit(matrix, &everything, settings)?;
+    let importance = importance(matrix, &fit.ensemble, settings);
+    let usage = DataUse::new(&base, &plan, settings, history, everything.rows.len());
+    let model = model(matrix, fit.ensemble, &best, &evaluation, settings, history);
+    Ok(Learnt { model, evaluation, usage, tried, importance })
+}
+
+/// The champion's risks of all rows that it has not seen.
+fn incumbent(history: &History, matrix: &Matrix, champion: Champion) -> Incumbent {
+    let model = champion.model;
+    let gap = model.horizons.last().copied().unwrap_or_default() + model.spec.fleet().windows.last().copied().unwrap_or_default();
+    let seen = champion.until.saturating_add(gap);
+    let risks = crate::score::deciding(history, &model, matrix.rows(), seen);
+    Incumbent { version: champion.version, seen, model, risks }
+}
+
+/// All that judging recipes needs.
+struct Work<'a> {
+    history: &'a History,
+    fleet: &'a Fleet,
+    settings: &'a Settings,
+    base: &'a Matrix,
+    plan: &'a Plan,
+    watch: &'a Watch<'a>,
+}
+
+impl Work<'_> {
+    /// The matrix with the residuals that a model judged on `part` may use; `None` if the fleet has none: then it is the shared one.
+    fn matrix(&self, part: Option<Part>) -> Result<Option<Arc<Matrix>>, TrainError> {
+        if regimes(self.fleet).next().is_none() {
+            return Ok(None);
+        }
+        let spec = residual::spec(self.history, self.fleet, self.base, self.plan, part, self.settings)?;
+        Ok(Some(Arc::new(Matrix::build(self.history, &spec, self.settings))))
+    }
+
+    /// Tries the recipes and keeps the one of least cost over the folds.
+    fn choose(&self) -> Result<(Judged, Vec<(String, f64)>), TrainError> {
+        let trial = |recipe| Trial {
+            recipe,
+            q: vec![vec![0.0; self.base.rows()]; self.settings.horizons.len()],
+            models: Vec::new(),
+            rounds: Vec::new(),
+            spent: Duration::ZERO,
+        };
+        let mut trials: Vec<Trial> = recipe::candidates(self.settings).into_iter().map(trial).collect();
+        for (done, part) in self.plan.parts().enumerate() {
+            let own = self.matrix(Some(part))?;
+            let matrix = own.as_deref().unwrap_or(self.base);
+            let word = if let Part::Fold(fold) = part { format!("fold {} of {}", fold + 1, self.plan.folds) } else { "hold-out".into() };
+            let sample = sample::rows(matrix, &self.plan.learnt_from(matrix, Some(part)), self.settings, self.settings.seed);
+            enough(&sample, &word)?;
+            for trial in &mut trials {
+                (self.watch.progress)(&format!("{word}: {}", trial.recipe.describe()));
+                trial.judge(matrix, part, own.clone(), &sample, self)?;
+            }
+            self.spare(&mut trials, done + 1);
+        }
+        self.cheapest(trials)
+    }
+
+    /// Gives up the last trials if all of them would take longer than there is time.
+    fn spare(&self, trials: &mut Vec<Trial>, done: usize) {
+        let parts = self.plan.parts().count();
+        let left = |trials: &[Trial]| trials.iter().map(|t| t.spent).sum::<Duration>() * (parts - done) as u32 / done as u32;
+        while trials.len() > 1 && self.watch.started.elapsed() + left(trials) > self.settings.budget {
+            let given_up = trials.pop().map(|t| t.recipe.describe()).unwrap_or_default();
+            (self.watch.progress)(&format!("{given_up} is given up: train.budget would not suffice"));
+        }
+    }
+
+    fn cheapest(&self, trials: Vec<Trial>) -> Result<(Judged, Vec<(String, f64)>), TrainError> {
+        let pricer = Pricer::new(self.base, self.settings, self.plan);
+        let (mut best, mut tried): (Option<Judged>, _) = (None, Vec::new());
+        for mut trial in trials {
+            trial.recipe.settle(&trial.rounds);
+            let risks = calibrate(self.base, self.plan, &trial.q, self.settings);
+            let cost = Choice::new(&pricer, self.plan, &risks.deciding).cost(&pricer, &risks.deciding);
+            tried.push((trial.recipe.describe(), cost));
+            if best.as_ref().is_none_or(|b| cost < b.cost) {
+                best = Some(Judged { recipe: trial.recipe, risks, cost, models: trial.models });
+            }
+        }
+        best.map(|best| (best, tried)).ok_or_else(|| TrainError::Fit("no recipe to try".into()))
+    }
+}
+
+impl Trial {
+    /// Fits on what `part` may be judged by, and judges it.
+    fn judge(
+        &mut self,
+        matrix: &Matrix,
+        part: Part,
+        own: Option<Arc<Matrix>>,
+        sample: &sample::FitRows,
+        work: &Work<'_>,
+    ) -> Result<(), TrainError> {
+        let started = Instant::now();
+        let fit = self.recipe.fit(matrix, sample, work.settings)?;
+        fit.score(matrix, work.plan.judged(matrix, part), &mut self.q);
+        self.rounds.push(fit.rounds());
+        self.models.push(PartModel { part, ensemble: fit.ensemble, matrix: own });
+        self.spent += started.elapsed();
+        Ok(())
+    }
+}
+
+fn enough(sample: &sample::FitRows, place: &str) -> Result<(), TrainError> {
+    if sample.positives > 0 && sample.positives < sample.rows.len() {
+        return Ok(());
+    }
+    let found = format!("{} positive of {} readings with a known label to learn from for {place}", sample.positives, sample.rows.len());
+    let needed = "both positive and negative readings in every fold: more failures, or a shorter horizon".into();
+    Err(TrainError::TooLittle { found, needed })
+}
+
+/// The component whose features speak loudest for a failure, by the model that judged the row.
+fn name(base: &Matrix, models: &[PartModel], part: Part, row: usize) -> Option<String> {
+    let model = models.iter().find(|m| m.part == part)?;
+    let (ensemble, matrix) = (&model.ensemble, model.matrix.as_deref().unwrap_or(base));
+    let mut values = vec![0.0; matrix.features];
+    matrix.values(row, &mut values);
+    let components = &matrix.spec().fleet().components;
+    let mut added = vec![0.0; matrix.features];
+    Explainer::new(ensemble).contributions(&values, ensemble.horizons - 1, &mut added);
+    let sums = by_group(&added, components.len(), |feature| matrix.spec().component(feature));
+    let loudest = sums.iter().enumerate().filter(|(_, s)| **s > 0.0).max_by(|a, b| a.1.total_cmp(b.1))?;
+    Some(components[loudest.0].clone())
+}
+
+/// Rows that importance is measured on at most.
+const EXPLAINED: usize = 400;
+
+/// Share of the contributions' size by feature and component, over positive rows spread evenly.
+fn importance(matrix: &Matrix, ensemble: &Ensemble, settings: &Settings) -> Importance {
+    use homeward_models::label::Label;
+    let positive: Vec<usize> = (0..matrix.rows()).filter(|r| matrix.labels[*r].at(settings.horizon()) == Label::Positive).collect();
+    let step = positive.len().div_ceil(EXPLAINED).max(1);
+    let spec = matrix.spec();
+    let (mut features, mut components) = (vec![0.0; spec.len()], vec![0.0; spec.fleet().components.len() + 1]);
+    let (mut values, mut added) = (vec![0.0; spec.len()], vec![0.0; spec.len()]);
+    let explainer = Explainer::new(ensemble);
+    for row in positive.into_iter().step_by(step) {
+        matrix.values(row, &mut values);
+        explainer.contributions(&values, ensemble.horizons - 1, &mut added);
+        for (feature, contribution) in added.iter().enumerate() {
+            features[feature] += contribution.abs();
+            components[spec.component(feature).unwrap_or(spec.fleet().components.len())] += contribution.abs();
+        }
+    }
+    let total = features.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    let ranked = |sums: Vec<f64>, name: &dyn Fn(usize) -> String| {
+        let mut ranked: Vec<(String, f64)> =
+            sums.iter().enumerate().filter(|(_, s)| **s > 0.0).map(|(i, s)| (name(i), s / total)).collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        ranked
+    };
+    let component = |i: usize| spec.fleet().components.get(i).cloned().unwrap_or_else(|| "none named".into());
+    Importance { features: ranked(features, &|f| spec.name(f)), components: ranked(components, &component) }
+}
+
+fn model(matrix: &Matrix, ensemble: Ensemble, best: &Judged, evaluation: &Evaluation, settings: &Settings, history: &History) -> Model {
+    let mut model = Model {
+        target: settings.target,
+        horizons: settings.horizons.clone(),
+        learner: best.recipe.name().into(),
+        calibration: best.risks.calibrations.clone(),
+        threshold: evaluation.threshold,
+        decide: settings.decide.clone(),
+        rules: settings.rules,
+        money: settings.money.clone(),
+        costs: settings.costs,
+        typical: matrix.typical.clone(),
+        drift: None,
+        self_test: Vec::new(),
+        lineage: Lineage {
+            objects: history.objects.clone(),
+            settings: settings.print(),
+            seed: settings.seed,
+            code: env!("CARGO_PKG_VERSION").into(),
+        },
+        metrics: serde_json::Value::Null,
+        ensemble,
+        spec: matrix.spec().clone(),
+    };
+    model.self_test = self_test(matrix, &model);
+    model.drift = Some(drift(matrix, history, &model));
+    model
+}
+
+/// Rows whose risks a reader must reproduce bit for bit: sixteen, spread evenly over the sample.
+fn self_test(matrix: &Matrix, model: &Model) -> Vec<SelfTest> {
+    let step = (matrix.sample.len() / 16).max(1);
+    let rows = matrix.sample.iter().step_by(step).take(16);
+    let test = |row: &Vec<f64>| {
+        let mut risks = vec![0.0; model.horizons.len()];
+        model.score(row, &mut risks);
+        SelfTest { row: row.clone(), risks }
+    };
+    rows.map(test).collect()
+}
+
+/// How features and risks are distributed in training, day by day.
+fn drift(matrix: &Matrix, history: &History, model: &Model) -> Reference {
+    let deciding = |row: &[f64]| {
+        let mut risks = vec![0.0; model.horizons.len()];
+        model.score(row, &mut risks);
+        risks.last().copied().unwrap_or_default()
+    };
+    let risks: Vec<f64> = matrix.sample.iter().map(|row| deciding(row)).collect();
+    let mut learner = homeward_models::drift::Learner::new(matrix.features, &matrix.sample, &risks);
+    let mut row = vec![0.0; matrix.features];
+    for device in &history.devices {
+        replay(history, &history.columns(), device, &model.spec, |ts, state| {
+            if is_counted(state.accepted()) {
+                state.features(&model.spec, &mut row);
+                learner.add(ts, &row, deciding(&row));
+            }
+        });
+    }
+    learner.finish()
+}
+
+/// What positives come of.
+pub(crate) fn positives_word(target: Target) -> &'static str {
+    match target {
+        Target::Failure => "failures (events failure, or inspection with finding confirmed)",
+        Target::Present => "faults (event fault)",
+    }
+}
+
+#[cfg(test)]
+mod tests;

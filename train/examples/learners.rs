@@ -3,14 +3,16 @@
 //!     learners MATRIX [threads] [key=value…]
 //!
 //! A matrix file holds, little-endian: rows, rows to fit on, features (u64 each); values (f64, row after row); outcomes (one byte a row).
-//! Prints one line of JSON: seconds to bin and to fit, average precision over the rows not fitted on.
+//! Prints one line of JSON: wall-clock and processor seconds to bin and fit, average precision over the rows not fitted on.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
 use std::time::Instant;
 
 use homeward_train::binned::Binned;
-use homeward_train::learners::{Boost, Forest, LearnError, Learner, Sample, Targets, Tree};
+use homeward_train::learners::{Boost, Forest, Healthy, LearnError, Learner, NoveltySettings, Sample, Targets, Tree, Unchecked};
+use linfa::dataset::DatasetBase;
+use linfa::traits::Fit;
 
 struct Matrix {
     fit_rows: usize,
@@ -24,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let matrix = read(&args.next().ok_or("which matrix?")?)?;
     let threads = args.next().map_or(Ok(2), |n| n.parse())?;
     let learner = learner(args)?;
-    let line = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(|| run(&matrix, &learner))?;
+    let line = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(|| run(&matrix, learner.as_ref()))?;
     println!("{line}");
     Ok(())
 }
@@ -39,8 +41,8 @@ fn read(path: &str) -> Result<Matrix, Box<dyn Error>> {
     Ok(Matrix { fit_rows, features, values, failed })
 }
 
-/// Settings as the peers have them, unless told otherwise; `learner=` comes first.
-fn learner(args: impl Iterator<Item = String>) -> Result<Learner, Box<dyn Error>> {
+/// Settings as the peers have them, unless told otherwise; none for `learner=novelty`.
+fn learner(args: impl Iterator<Item = String>) -> Result<Option<Learner>, Box<dyn Error>> {
     let mut boost = Boost { rounds: 100, learning_rate: 0.1, l2: 0.0, ..Boost::default() };
     let (mut forest, mut tree) = (Forest::default(), Tree::default());
     let mut name = "boost".to_string();
@@ -64,33 +66,70 @@ fn learner(args: impl Iterator<Item = String>) -> Result<Learner, Box<dyn Error>
         }
     }
     match name.as_str() {
-        "boost" => Ok(Learner::Boost(boost)),
-        "forest" => Ok(Learner::Forest(forest)),
-        "tree" => Ok(Learner::Tree(tree)),
+        "boost" => Ok(Some(Learner::Boost(boost))),
+        "forest" => Ok(Some(Learner::Forest(forest))),
+        "tree" => Ok(Some(Learner::Tree(tree))),
+        "novelty" => Ok(None),
         other => Err(format!("no learner {other}").into()),
     }
 }
 
-fn run(matrix: &Matrix, learner: &Learner) -> Result<String, LearnError> {
+/// Higher is more alarming.
+type Score = dyn Fn(&[f64]) -> f64;
+
+/// A fitted learner, whichever.
+struct Scorer {
+    score: Box<Score>,
+    /// Seconds that binning took.
+    binning: f64,
+    /// Leaves or terms.
+    size: usize,
+}
+
+/// Fits and scores `learner`; none is `novelty`.
+fn run(matrix: &Matrix, learner: Option<&Learner>) -> Result<String, LearnError> {
+    let (started, cpu) = (Instant::now(), cpu_seconds());
+    let Scorer { score, binning, size } = learner.map_or_else(|| novelty(matrix), |learner| fit(matrix, learner))?;
+    let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    let held_out = matrix.values.chunks(matrix.features).zip(&matrix.failed).skip(matrix.fit_rows);
+    let ap = average_precision(held_out.map(|(row, failed)| (score(row), *failed)).collect());
+    let name = learner.map_or("novelty", Learner::name);
+    Ok(format!(
+        "{{\"learner\": \"{name}\", \"seconds\": {seconds:.4}, \"cpu_seconds\": {cpu:.2}, \"binning\": {binning:.4}, \"average_precision\": {ap:.5}, \"size\": {size}}}"
+    ))
+}
+
+fn fit(matrix: &Matrix, learner: &Learner) -> Result<Scorer, LearnError> {
     let started = Instant::now();
     let binned = Binned::from_rows(&matrix.values[..matrix.fit_rows * matrix.features], matrix.features, 255);
     let binning = started.elapsed().as_secs_f64();
     let rows: Vec<u32> = (0..matrix.fit_rows as u32).collect();
     let targets = Targets::binary(matrix.failed[..matrix.fit_rows].iter().copied());
-    let fitted = learner.fit(Sample::new(&binned, &rows), &targets)?;
-    let seconds = started.elapsed().as_secs_f64();
-    let ensemble = fitted.to_ensemble(&binned);
-    let mut risk = [0.0];
-    let held_out = matrix.values.chunks(matrix.features).zip(&matrix.failed).skip(matrix.fit_rows).map(|(row, failed)| {
+    let ensemble = learner.fit(Sample::new(&binned, &rows), &targets)?.to_ensemble(&binned);
+    let size = ensemble.cover.len();
+    let score = move |row: &[f64]| {
+        let mut risk = [0.0];
         ensemble.score(row, &mut risk);
-        (risk[0], *failed)
-    });
-    let ap = average_precision(held_out.collect());
-    Ok(format!(
-        "{{\"learner\": \"{}\", \"seconds\": {seconds:.4}, \"binning\": {binning:.4}, \"average_precision\": {ap:.5}, \"leaves\": {}}}",
-        learner.name(),
-        ensemble.cover.len()
-    ))
+        risk[0]
+    };
+    Ok(Scorer { score: Box::new(score), binning, size })
+}
+
+/// Fits on the rows that did not fail alone.
+fn novelty(matrix: &Matrix) -> Result<Scorer, LearnError> {
+    let fitted = matrix.values.chunks(matrix.features).zip(&matrix.failed).take(matrix.fit_rows);
+    let healthy: Vec<Vec<f64>> = fitted.filter(|(_, failed)| !**failed).map(|(row, _)| row.to_vec()).collect();
+    let novelty = Unchecked::new(NoveltySettings::default()).fit(&DatasetBase::new(Healthy(&healthy), ()))?;
+    let size = novelty.terms.len();
+    Ok(Scorer { score: Box::new(move |row: &[f64]| novelty.score(row)), binning: 0.0, size })
+}
+
+/// Processor time of this process so far, to a hundredth; NaN where there is no /proc.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<f64> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().map(|f| f.parse().unwrap_or(0.0)).collect();
+    // User and system time are the 14th and 15th field, in hundredths of a second.
+    fields.get(11..13).map_or(f64::NAN, |times| (times[0] + times[1]) / 100.0)
 }
 
 /// Mean of the precision at each positive; rows of one risk count together, as in scikit-learn.

@@ -97,10 +97,11 @@ impl Targets {
         })
     }
 
-    /// The rate at horizon `k` over `rows`, drawn inside (0, 1) by half a row on either side.
+    /// The rate at horizon `k` over `rows`, drawn inside (0, 1) by half a row on either side; next to nothing where nothing is known, so that a horizon
+    /// of which nobody knows anything adds no risk to those before it.
     pub(crate) fn rate(&self, rows: &[u32], k: usize) -> f64 {
         let (failed, known) = self.weights_of(rows, k);
-        (failed + 0.5) / (known + 1.0)
+        if known > 0.0 { (failed + 0.5) / (known + 1.0) } else { 1e-9 }
     }
 }
 

@@ -197,6 +197,18 @@ fn horizons_are_learnt_each_from_what_is_known() {
 }
 
 #[test]
+fn a_horizon_of_which_nothing_is_known_adds_no_risk() {
+    let (binned, rows, _) = matrix(500, 2, noise);
+    let first = |row: usize| if noise(row, 0) > 0.7 { Outcome::Failed } else { Outcome::Survived };
+    let targets = Targets::new(vec![(0..500).map(first).collect(), vec![Outcome::Unknown; 500]]);
+    for learner in [Learner::Boost(small()), Learner::Forest(Forest { trees: 5, ..Forest::default() })] {
+        for risks in learner.fit(Sample::new(&binned, &rows), &targets).unwrap().risks(&binned, &rows).chunks(2) {
+            assert!((risks[1] - risks[0]).abs() < 1e-6, "{} {risks:?}", learner.name());
+        }
+    }
+}
+
+#[test]
 fn settings_that_make_no_sense_are_refused_by_name() {
     let refused = |settings: Boost| match Unchecked::new(settings).check_ref() {
         Err(LearnError::Setting { name, .. }) => name,

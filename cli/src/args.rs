@@ -255,6 +255,13 @@ pub enum ModelsCommand {
     },
     /// Bring the champion before this one back
     Rollback,
+    /// What two versions cost on data that neither has seen
+    Compare {
+        /// The one
+        first: String,
+        /// The other [default: the champion]
+        second: Option<String>,
+    },
     /// Store a model that another library learnt on this fleet's features as a version, without promoting it
     ///
     /// The model must be one of trees for one horizon, learnt on columns that are this fleet's features, as `homeward export features` names them. Where the file
@@ -313,13 +320,6 @@ pub struct ExportModelArgs {
     /// Where to write it
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// What two versions cost on data that neither has seen
-    Compare {
-        /// The one
-        first: String,
-        /// The other [default: the champion]
-        second: Option<String>,
-    },
 }
 
 /// Says what clap found in one line on stderr (help and version as they are on stdout), with exit 2.

@@ -62,7 +62,9 @@ fn a_run_that_fails_says_what_is_needed_in_one_line_and_leaves_the_champion() {
 fn run_with(site: &Site, key: &str, value: &str) -> (Option<i32>, String) {
     let config = std::fs::read_to_string(site.path("homeward.toml")).unwrap();
     let changed = match key {
-        "HOMEWARD_TRAIN_HORIZONS" => config.replace(r#"horizons = ["10m"]"#, &format!("horizons = {value}")).replace(r#"min_lead = "30s""#, r#"min_lead = "0s""#),
+        "HOMEWARD_TRAIN_HORIZONS" => {
+            config.replace(r#"horizons = ["10m"]"#, &format!("horizons = {value}")).replace(r#"min_lead = "30s""#, r#"min_lead = "0s""#)
+        }
         _ => config,
     };
     std::fs::write(site.path("other.toml"), changed).unwrap();
@@ -73,7 +75,10 @@ fn run_with(site: &Site, key: &str, value: &str) -> (Option<i32>, String) {
 #[test]
 fn one_device_or_no_failure_is_too_little() {
     let _turn = beside_others();
-    for (drones, hours, found) in [("1", "2", "found 1 device, needed at least two devices"), ("6", "0.1", "with 0 of 6 devices, needed such events of at least two devices")] {
+    for (drones, hours, found) in [
+        ("1", "2", "found 1 device, needed at least two devices"),
+        ("6", "0.1", "with 0 of 6 devices, needed such events of at least two devices"),
+    ] {
         let site = site(drones, hours);
         let done = site.run(&["train"]);
         let last = done.stderr.lines().last().unwrap_or_default();
@@ -90,7 +95,8 @@ fn a_version_has_a_report_that_needs_no_network_and_a_monitor_has_its_file() {
     let trained = site.json(&["train", "--promote", "always"]);
     let version = trained["version"].as_str().unwrap();
     let report = std::fs::read_to_string(site.path(&format!("store/models/drone/{version}/report.html"))).unwrap();
-    let places: Vec<usize> = ["What it costs", "<svg", "Every failure", "What it learnt from"].iter().map(|s| report.find(s).expect(s)).collect();
+    let places: Vec<usize> =
+        ["What it costs", "<svg", "Every failure", "What it learnt from"].iter().map(|s| report.find(s).expect(s)).collect();
     assert!(places.is_sorted(), "money first: {places:?}");
     for loads in ["<script", "<link", "<img", "src=", "@import", "url("] {
         assert!(!report.contains(loads), "the report loads something: {loads}");

@@ -305,7 +305,7 @@ pub struct ImportModelArgs {
 /// Formats that models are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
-    /// ONNX with one TreeEnsembleClassifier: rows of features in, the risk in the second column of `probabilities`
+    /// ONNX with one TreeEnsembleClassifier: rows of features in, the uncalibrated risk in the second column of `probabilities`
     Onnx,
 }
 

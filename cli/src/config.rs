@@ -78,8 +78,9 @@ pub struct WrittenBroker {
     pub session_expiry: String,
     /// Longest silence on a connection, default 30 s.
     pub keep_alive: String,
-    /// Unacknowledged messages that the broker may send, default 65,535.
-    pub receive_maximum: u16,
+    /// Unacknowledged messages that the broker may send. Default: 16,384, so that a broker that sends several windows at once still stays within
+    /// what is remembered of redeliveries; 65,535 with `ack = "object"`, whose rate is this over the time a batch is held.
+    pub receive_maximum: Option<u16>,
     /// Name of a group of ingesters that share the fleet's messages (`$share/{share}/…`); each needs a client_id of its own. Default: none.
     pub share: Option<String>,
     /// User, if the broker wants one.
@@ -111,7 +112,7 @@ impl Default for WrittenBroker {
             client_id: "homeward".into(),
             session_expiry: "7d".into(),
             keep_alive: "30s".into(),
-            receive_maximum: u16::MAX,
+            receive_maximum: None,
             share: None,
             user: None,
             password_file: None,
@@ -273,11 +274,11 @@ impl Config {
         let fleet = Fleet::check(&written.fleet)?;
         let topics = Topics::check(&written.topics)?;
         let train = homeward_train::Settings::check(&written.train, &written.decide, &written.costs)?;
-        let ingest = homeward_ingest::Settings::check(&written.ingest, written.broker.receive_maximum)?;
+        let ingest = homeward_ingest::Settings::check(&written.ingest, receive_maximum(&written))?;
         let predict =
             homeward_predict::Settings::check(&written.predict, &written.decide, &fleet, ingest.max_message_bytes, ingest.hourly)?;
         let compact = homeward_ingest::CompactSettings::check(&written.compact)?;
-        let broker = broker(&written.broker, ingest.max_clock_skew_ms, &env)?;
+        let broker = broker(&written.broker, receive_maximum(&written), ingest.max_clock_skew_ms, &env)?;
         let journal = journal(&written.journal, ingest.max_clock_skew_ms)?;
         let (share, serve) = (share(&written.broker)?, serve(&written.serve)?);
         let store_options: Vec<(String, String)> = env.into_iter().collect();
@@ -351,12 +352,22 @@ fn serve(w: &WrittenServe) -> Result<Serve, ConfigError> {
     Ok(Serve { listen, store_grace: duration("serve.store_grace", &w.store_grace)? })
 }
 
-fn broker(w: &WrittenBroker, max_ahead_ms: i64, env: &BTreeMap<String, String>) -> Result<homeward_broker::Settings, ConfigError> {
+/// See [`WrittenBroker::receive_maximum`].
+fn receive_maximum(w: &Written) -> u16 {
+    w.broker.receive_maximum.unwrap_or(if w.ingest.ack == "object" { u16::MAX } else { 1 << 14 })
+}
+
+fn broker(
+    w: &WrittenBroker,
+    receive_maximum: u16,
+    max_ahead_ms: i64,
+    env: &BTreeMap<String, String>,
+) -> Result<homeward_broker::Settings, ConfigError> {
     let mut options = homeward_broker::Options::new(&w.url, &w.client_id);
     options.max_ahead = Duration::from_millis(max_ahead_ms.unsigned_abs());
     options.session_expiry = duration("broker.session_expiry", &w.session_expiry)?;
     options.keep_alive = duration("broker.keep_alive", &w.keep_alive)?;
-    options.receive_maximum = w.receive_maximum;
+    options.receive_maximum = receive_maximum;
     options.credentials = credentials(w, env)?;
     options.tls = homeward_broker::Tls {
         ca_file: w.tls.ca.clone(),

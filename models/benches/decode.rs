@@ -1,4 +1,4 @@
-//! Decoding one reading of the sample fleet (20 signals, about 314 bytes), beside serde_json and sonic-rs into a struct made for it.
+//! Decoding one reading of the sample fleet (20 signals, about 314 bytes), beside serde_json and (`--features peers`) sonic-rs into a struct made for it.
 //! Many distinct readings of many drones, so that no branch predictor learns them by heart. One core.
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -73,6 +73,7 @@ fn decode(c: &mut Criterion) {
     group.bench_function("serde_json into a struct", |b| {
         b.iter(|| black_box(serde_json::from_slice::<Reading>(next.next().unwrap()).unwrap()));
     });
+    #[cfg(feature = "peers")]
     group.bench_function("sonic-rs into a struct", |b| {
         b.iter(|| black_box(sonic_rs::from_slice::<Reading>(next.next().unwrap()).unwrap()));
     });

@@ -129,7 +129,7 @@ fn publish(url: &str, orders: &mpsc::Receiver<usize>) -> usize {
 
 fn message(n: usize) -> Outgoing {
     let topic = format!("fleet/d-{}/telemetry", n % 23);
-    let open = if n % JUNK == 0 { "" } else { "}" };
+    let open = if n.is_multiple_of(JUNK) { "" } else { "}" };
     Outgoing::new(topic, format!(r#"{{"ts": {}, "n": {n}, "more": "unclaimed"{open}"#, BASE + n as i64))
 }
 

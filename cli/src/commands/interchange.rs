@@ -110,6 +110,8 @@ fn model(config: &Config, args: &ImportModelArgs, imported: Imported, horizon: i
         target: config.train.target,
         horizons: vec![horizon],
         learner,
+        // Risks are taken as the other library gives them.
+        calibration: Vec::new(),
         threshold: args.threshold,
         decide: config.written.decide.clone(),
         rules: config.train.rules,
@@ -117,6 +119,8 @@ fn model(config: &Config, args: &ImportModelArgs, imported: Imported, horizon: i
         costs: homeward_models::cost::Costs::check(&config.written.costs, horizon)?,
         // The file does not say what is typical in training.
         typical: vec![f64::NAN; spec.len()],
+        drift: None,
+        metrics: serde_json::Value::Null,
         self_test: self_test(&ensemble),
         lineage: Lineage { objects: vec![source], settings: config.train.print(), seed: 0, code: env!("CARGO_PKG_VERSION").into() },
         ensemble,

@@ -293,7 +293,7 @@ mod tests {
         for (short, long) in [(1, 2), (2, 5), (3, 9)] {
             let labels = |h| draw(readings, &[events], Target::Failure, h);
             for (a, b) in labels(short).chars().zip(labels(long).chars()) {
-                assert!(!(a == '+' && b != '+') && !(b == '-' && a != '-'), "{a} at {short} became {b} at {long}");
+                assert!(!(a == '+' && b != '+' || b == '-' && a != '-'), "{a} at {short} became {b} at {long}");
             }
         }
     }

@@ -170,7 +170,7 @@ impl Dice {
         match self.0 {
             Survives::Nothing => false,
             Survives::Everything => true,
-            Survives::Some(_) => self.draw() % 2 == 0,
+            Survives::Some(_) => self.draw().is_multiple_of(2),
         }
     }
 

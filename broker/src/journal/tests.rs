@@ -345,7 +345,7 @@ proptest! {
             at += taken;
             whole += usize::from(matches!(record, Record::Message(_)));
         }
-        let first = u64::from_str_radix(last.file_stem().unwrap().to_str().unwrap(), 10).unwrap();
+        let first = last.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
         let expected: Vec<_> = sent.iter().filter(|(p, _)| *p < first + whole as u64).cloned().collect();
         prop_assert_eq!(read, expected);
         let whole_bytes = if keep < HEADER { 0 } else { at };

@@ -115,7 +115,7 @@ fn slope(rows: impl Iterator<Item = Known> + Clone) -> f64 {
             hbb += weight * x * x;
         }
         let det = haa * hbb - hab * hab;
-        if !(det > 1e-12 * haa * hbb) {
+        if det.is_nan() || det <= 1e-12 * haa * hbb {
             return f64::NAN;
         }
         let (da, db) = ((hbb * ga - hab * gb) / det, (haa * gb - hab * ga) / det);

@@ -266,8 +266,8 @@ pub enum ModelsCommand {
     ///
     /// The model must be one of trees for one horizon, learnt on columns that are this fleet's features, as `homeward export features` names them. Where the file
     /// holds the columns' names (XGBoost, LightGBM), each must be a feature of this fleet; order and number are free. Without names (ONNX, columns called
-    /// f0 or Column_0) the columns must be all features in their order. How alerts are raised and what they cost is taken from [decide] and
-    /// [costs]; only the threshold must be said. The version is stored and not promoted, and its metrics say that it was imported and never evaluated
+    /// f0 or Column_0) the columns must be all features in their order. How alerts are raised and what they cost is taken from the configuration's `decide` and
+    /// `costs`; only the threshold must be said. The version is stored and not promoted, and its metrics say that it was imported and never evaluated
     /// here: `homeward models promote` puts it into service, `homeward predict --dry-run` shows what it would say.
     Import(ImportModelArgs),
     /// Write a version's trees for other tools
@@ -297,7 +297,7 @@ pub struct ImportModelArgs {
     /// Risk from which on it raises, above 0 and at most 1
     #[arg(long, value_name = "RISK")]
     pub threshold: f64,
-    /// How far ahead it was trained to see a failure, such as 10m [default: the one of [train] horizons]
+    /// How far ahead it was trained to see a failure, such as 10m [default: the only one of `train.horizons`]
     #[arg(long, value_name = "DURATION")]
     pub horizon: Option<String>,
 }

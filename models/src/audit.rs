@@ -169,18 +169,29 @@ fn scored(rows: &[Row]) -> u64 {
 fn arrivals(history: &History<'_>, starts: &[usize]) -> Vec<usize> {
     let mut cuts = Vec::with_capacity(starts.len() + 1);
     let mut from = 0;
-    for start in starts {
-        let row = &history.rows[*start];
+    for (i, start) in starts.iter().enumerate() {
+        let rows = &history.rows[*start..starts.get(i + 1).copied().unwrap_or(history.rows.len())];
         let rest = &history.readings[from..];
-        // A device that sends the same again after it was retired: the one that arrived when the part began.
-        let same = (0..rest.len()).filter(|i| rest[*i].content == row.content && rest[*i].ts == row.ts);
-        let itself = same.min_by_key(|i| rest[*i].received_at.abs_diff(row.received_at));
-        // Begun by an event, or by a state that was lost: the clocks of arrival must do.
-        from += itself.unwrap_or_else(|| rest.partition_point(|r| r.received_at < row.received_at));
+        // A state that was lost, and no row of a reading since: the clocks of arrival must do, which are those of two services.
+        let by_clock = || rest.partition_point(|r| r.received_at < rows[0].received_at);
+        from += place(rest, &rows[0]).or_else(|| before_first(rest, rows)).unwrap_or_else(by_clock);
         cuts.push(from);
     }
     cuts.push(history.readings.len());
     cuts
+}
+
+/// The reading of a row. A device may send the same again after it was retired: then the one that arrived when the row was written.
+fn place(readings: &[Archived], row: &Row) -> Option<usize> {
+    let same = (0..readings.len()).filter(|i| readings[*i].content == row.content && readings[*i].ts == row.ts);
+    same.min_by_key(|i| readings[*i].received_at.abs_diff(row.received_at))
+}
+
+/// Where a part begins that an event began: before the first reading that it has a row of, by as many as had been accepted by then.
+fn before_first(readings: &[Archived], rows: &[Row]) -> Option<usize> {
+    let row = rows.iter().find(|r| matches!(r.kind, RowKind::Scored | RowKind::Refused))?;
+    let accepted = usize::try_from(row.n).ok()?.checked_sub(usize::from(row.kind == RowKind::Scored))?;
+    place(readings, row)?.checked_sub(accepted)
 }
 
 /// One part of a history being scored again.

@@ -254,3 +254,17 @@ proptest! {
 fn the_small_fleet_has_four_signals() {
     assert_eq!(Fleet::check(&crate::fleet::tests::small()).unwrap().measured, 4);
 }
+
+/// Predict may hear of a device by an event later than ingest has its first readings: two services, two moments of arrival.
+#[test]
+fn a_device_known_by_an_event_is_compared_from_its_first_reading_whatever_the_clocks_of_arrival_say() {
+    let readings = (1..=9).map(|i| Sent::Reading(1_000 * i, i as f64));
+    let sent: Vec<Sent> = [Sent::Maintenance(500)].into_iter().chain(readings).collect();
+    for every in [1, 3] {
+        let mut told = tell(&sent, every);
+        told.readings.iter_mut().for_each(|r| r.received_at -= 4);
+        let found = audit_told(&told);
+        assert_eq!((found.compared, found.scored), (9 / every, 9 / every), "{found:?}");
+        assert!(found.differing.is_empty() && found.other_input.is_empty(), "{found:?}");
+    }
+}

@@ -280,14 +280,8 @@ impl Platt {
     fn apply(&self, score: f64) -> f64 {
         // A flat sigmoid is flat at infinite scores too.
         let z = if self.slope == 0.0 { self.offset } else { self.slope * score + self.offset };
-        if z >= 0.0 {
-            let e = libm::exp(-z);
-            e / (1.0 + e)
-        } else if z.is_nan() {
-            f64::NAN
-        } else {
-            1.0 / (1.0 + libm::exp(z))
-        }
+        // One form for all z: exp, 1 + x and 1 / x are each monotone, rounding included; e / (1 + e) is not. NaN stays NaN.
+        1.0 / (1.0 + libm::exp(z))
     }
 
     /// Fits on standardised scores, which keeps the Newton steps well conditioned whatever the scale.

@@ -1,8 +1,8 @@
 """Peers of the learners: the same matrices, the same settings, the same run.
 
-  python learners.py dump --data ../../../shared/data --to /tmp/matrices       # makes the matrices
+  python learners.py dump --data ../../../shared/data --to matrices       # makes the matrices
   cargo build --release -p homeward-train --example learners
-  python learners.py run --program target/release/examples/learners /tmp/matrices/*.f64 [--repeat 3]
+  python learners.py run --program target/release/examples/learners matrices/*.f64 [--repeat 3]
 
 `run` fits homeward's boost, LightGBM, XGBoost (hist) and scikit-learn's HistGradientBoosting in turn, each with binning, on two threads (`--threads 1`
 for one), 100 rounds, 31 leaves, 255 bins, learning rate 0.1; boost, LightGBM and scikit-learn with at least 20 rows a leaf; no L2; boost and XGBoost with
@@ -167,7 +167,7 @@ if __name__ == "__main__":
     sub = parser.add_subparsers(required=True)
     dumping = sub.add_parser("dump")
     dumping.add_argument("--data", default="../../../shared/data")
-    dumping.add_argument("--to", default="/tmp/matrices")
+    dumping.add_argument("--to", default="matrices")
     dumping.set_defaults(do=dump)
     running = sub.add_parser("run")
     running.add_argument("matrices", nargs="+")

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod audit;
+mod bits;
 mod config;
 mod demo;
 mod durability;

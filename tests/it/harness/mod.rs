@@ -76,6 +76,17 @@ pub(crate) fn duckdb(test: &str) -> Option<()> {
     need(test, answer.is_ok_and(|a| a.status.success()).then_some(()).ok_or_else(|| "python3 has no duckdb".to_owned()))
 }
 
+/// The standard library of another target. rustup fetches it where it can; where it cannot, the test is skipped whatever `HOMEWARD_TEST_ALL` says.
+#[allow(clippy::print_stderr)]
+pub(crate) fn target(test: &str, target: &str) -> Option<()> {
+    let answer = std::process::Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
+    let there = answer.is_ok_and(|a| Path::new(String::from_utf8_lossy(&a.stdout).trim()).is_dir());
+    if !there {
+        eprintln!("SKIPPED: {test}: no standard library for it; rustup target add {target}");
+    }
+    there.then_some(())
+}
+
 /// A small disk of its own at `folder`, unmounted when dropped.
 pub(crate) struct SmallDisk(PathBuf);
 

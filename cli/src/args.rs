@@ -183,11 +183,14 @@ pub struct IngestArgs {
 }
 
 /// `homeward predict`
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Default, Clone, Copy, ClapArgs)]
 pub struct PredictArgs {
     /// Publish nothing; log what would be said
     #[arg(long)]
     pub dry_run: bool,
+    /// Move damaged parts of the journal aside and go on; what they held is not scored
+    #[arg(long, conflicts_with = "dry_run")]
+    pub skip_damaged: bool,
 }
 
 /// `homeward train`

@@ -58,7 +58,7 @@ async fn dispatch(args: Args, config: Config) -> anyhow::Result<()> {
         Command::Import(args) => commands::import::run(&config, &args, json).await,
         Command::Ingest(args) => commands::ingest::run(&config, &args, json).await,
         Command::Compact => commands::compact::run(&config, json).await,
-        Command::Predict(args) => commands::predict::run(&config, args.dry_run, json).await,
+        Command::Predict(args) => commands::predict::run(&config, args, json).await,
         Command::Train(args) => commands::train::run(&config, &args, json).await,
         Command::Audit(args) => commands::audit::run(&config, &args, json).await,
         Command::Check(args) => commands::check::run(&config, args.offline, json).await,

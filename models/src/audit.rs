@@ -46,6 +46,8 @@ pub struct Row {
     pub content: u64,
     /// Risks, one a horizon.
     pub risks: Vec<f64>,
+    /// All features that were scored; empty in rows that do not keep them.
+    pub features: Vec<f64>,
     /// The model that gave them.
     pub model: Option<String>,
     /// Why the row is there.
@@ -96,7 +98,7 @@ pub struct OtherInput {
     pub what: String,
 }
 
-/// A risk whose bits came out otherwise.
+/// A feature or a risk whose bits came out otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// Time of the reading.
@@ -105,8 +107,8 @@ pub struct Difference {
     pub n: u64,
     /// The model.
     pub model: String,
-    /// Which horizon, from 0.
-    pub horizon: usize,
+    /// The feature's name, or `risk_` and the number of the horizon, from 1.
+    pub what: String,
     /// What the scores hold.
     pub archived: f64,
     /// What it is when scored again.
@@ -120,6 +122,8 @@ pub struct Findings {
     pub scored: u64,
     /// Of these, rows whose chain was equal and whose risks were compared.
     pub compared: u64,
+    /// Of these, rows that keep all features, which were compared too.
+    pub with_features: u64,
     /// Rows that could not be compared, since the archive is other input.
     pub other_rows: u64,
     /// Where that began.
@@ -130,7 +134,7 @@ pub struct Findings {
     pub unknown_model: u64,
     /// Rows before the first start that the scores hold.
     pub unanchored: u64,
-    /// Risks that differ.
+    /// Features and risks that differ.
     pub differing: Vec<Difference>,
 }
 
@@ -294,14 +298,23 @@ impl<'a> Replay<'a> {
         let mut again = vec![0.0; model.horizons.len()];
         self.state.features(self.spec, &mut self.row);
         model.score(&self.row, &mut again);
-        let horizons = again.len().max(row.risks.len());
-        let value = |of: &[f64], k: usize| of.get(k).copied().unwrap_or(f64::NAN);
-        for horizon in 0..horizons {
-            let (archived, again) = (value(&row.risks, horizon), value(&again, horizon));
-            if archived.to_bits() != again.to_bits() {
-                findings.differing.push(Difference { ts: row.ts, n: row.n, model: version.clone(), horizon, archived, again });
+        let mut hold = |archived: &[f64], again: &[f64], name: &dyn Fn(usize) -> String| {
+            for at in 0..archived.len().max(again.len()) {
+                let value = |of: &[f64]| of.get(at).copied().unwrap_or(f64::NAN);
+                let (archived, again) = (value(archived), value(again));
+                // All missing values are one.
+                if archived.to_bits() != again.to_bits() && !(archived.is_nan() && again.is_nan()) {
+                    findings.differing.push(Difference { ts: row.ts, n: row.n, model: version.clone(), what: name(at), archived, again });
+                }
             }
+        };
+        // Features first: where one differs, it is why a risk does.
+        if !row.features.is_empty() {
+            let spec = self.spec;
+            hold(&row.features, &self.row, &|at| if at < spec.len() { spec.name(at) } else { format!("feature {at}") });
         }
+        hold(&row.risks, &again, &|at| format!("risk_{}", at + 1));
+        findings.with_features += u64::from(!row.features.is_empty());
     }
 
     /// Takes the events, refusals and restarts that come before the next reading.

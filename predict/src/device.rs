@@ -167,7 +167,9 @@ impl Turn<'_> {
             Change::None if self.scribe.samples(self.device.state.chain()) => "sample",
             Change::None => return,
         };
+        let features = change != Change::None || self.scribe.keeps_features(self.device.state.chain());
         let row = ScoreRow {
+            features: if features { self.row } else { &[] },
             risks: &self.device.risks,
             threshold: self.speaker.service.model.threshold,
             model_version: Some(version),

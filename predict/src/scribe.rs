@@ -28,6 +28,8 @@ pub(crate) struct Scribe {
     on: bool,
     /// A scored reading whose chain is at most this is a row.
     share: u64,
+    /// One whose turned chain is at most this has its features with it.
+    feature_share: u64,
     hourly: bool,
     rows: Rows,
 }
@@ -36,12 +38,19 @@ impl Scribe {
     /// A scribe that writes; by [`Default`] it writes nothing.
     pub(crate) fn new(settings: &Settings) -> Self {
         // A share of 1 is all of them: the product saturates.
-        Self { on: true, share: (settings.score_share * u64::MAX as f64) as u64, hourly: settings.hourly, rows: Rows::new() }
+        let at_most = |share: f64| (share * u64::MAX as f64) as u64;
+        let (share, feature_share) = (at_most(settings.score_share), at_most(settings.feature_share));
+        Self { on: true, share, feature_share, hourly: settings.hourly, rows: Rows::new() }
     }
 
     /// Whether a scored reading with this chain is one of the share. The chain is a hash: of equal readings in equal order always the same ones are.
     pub(crate) fn samples(&self, chain: u64) -> bool {
         self.on && self.share > 0 && chain <= self.share
+    }
+
+    /// Whether a row with this chain keeps its features: another draw from the same hash.
+    pub(crate) fn keeps_features(&self, chain: u64) -> bool {
+        self.feature_share > 0 && chain.rotate_left(32) <= self.feature_share
     }
 
     /// Writes a row; place and arrival are taken from `at`.

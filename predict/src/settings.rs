@@ -17,13 +17,16 @@ pub struct WrittenPredict {
     pub health_every: String,
     /// Of scored readings that change nothing this share is archived in `scores`, default 0.01; refusals, events, changes and starts all are.
     pub score_share: f64,
+    /// Of the archived rows of scored readings this share has all features with it, so that audit can name one that differs, default 0.01; those that
+    /// raise or clear all do. A row with features is some kilobytes.
+    pub feature_share: f64,
     /// Everything remembered is kept on disk this often, default 10 s; after a crash the messages since then are scored again.
     pub keep_every: String,
 }
 
 impl Default for WrittenPredict {
     fn default() -> Self {
-        Self { reload_every: "5s".into(), health_every: "30s".into(), score_share: 0.01, keep_every: "10s".into() }
+        Self { reload_every: "5s".into(), health_every: "30s".into(), score_share: 0.01, feature_share: 0.01, keep_every: "10s".into() }
     }
 }
 
@@ -43,6 +46,8 @@ pub struct Settings {
     pub homing: Homing,
     /// Share of the scored readings that is archived.
     pub score_share: f64,
+    /// Share of the archived rows that have all features with them.
+    pub feature_share: f64,
     /// Whether partitions are hours, as in ingest.
     pub hourly: bool,
     /// How often everything is kept on disk.
@@ -65,8 +70,10 @@ impl Settings {
             0 => Err(ConfigError::new(key, format!("{text:?}"), "more than \"0s\"")),
             ms => Ok(ms),
         };
-        if !(0.0..=1.0).contains(&w.score_share) {
-            return Err(ConfigError::new("predict.score_share", w.score_share, "a share from 0 to 1"));
+        for (key, share) in [("predict.score_share", w.score_share), ("predict.feature_share", w.feature_share)] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(ConfigError::new(key, share, "a share from 0 to 1"));
+            }
         }
         Ok(Self {
             reload_every: Duration::from_millis(positive("predict.reload_every", &w.reload_every)?.unsigned_abs()),
@@ -74,6 +81,7 @@ impl Settings {
             rules: Rules::check(decide)?,
             homing: Homing::check(decide, fleet)?,
             score_share: w.score_share,
+            feature_share: w.feature_share,
             hourly,
             keep_every: Duration::from_millis(positive("predict.keep_every", &w.keep_every)?.unsigned_abs()),
             max_message_bytes,

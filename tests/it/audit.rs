@@ -91,18 +91,22 @@ fn model(fleet: &Fleet) -> Model {
     }
 }
 
+/// The fleet configured in `config`.
+fn fleet(config: &str) -> Fleet {
+    let table: toml::Table = std::fs::read_to_string(workspace(config)).unwrap().parse().unwrap();
+    let written: WrittenFleet = table["fleet"].clone().try_into().unwrap();
+    Fleet::check(&written).unwrap()
+}
+
 /// Makes a model the champion of the fleet configured in `config`; another one when it is called again.
 fn promote(site: &Site, config: &str, number: u64) {
-    let text = std::fs::read_to_string(workspace(config)).unwrap();
-    let table: toml::Table = text.parse().unwrap();
-    let written: WrittenFleet = table["fleet"].clone().try_into().unwrap();
-    let fleet = Fleet::check(&written).unwrap();
+    let fleet = fleet(config);
     let mut model = model(&fleet);
     model.threshold += number as f64 / 100.0;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = Store::open(&format!("file://{}", site.path("store").display()), std::iter::empty()).unwrap();
-        let registry = Registry::new(store, written.name.parse().unwrap());
+        let registry = Registry::new(store, fleet.written().name.parse().unwrap());
         let version = ModelVersion::new(1_764_000_000_000 + number as i64 * 1_000, number).unwrap();
         let bytes = Bytes::from(model.to_bytes().unwrap());
         registry.put_version(&version, bytes, Bytes::from_static(b"{}"), None).await.unwrap();
@@ -115,6 +119,7 @@ fn site(config: &str, broker: &Mosquitto) -> Site {
         .with("HOMEWARD_BROKER_URL", &broker.url())
         .with("HOMEWARD_INGEST_MAX_AGE", "200ms")
         .with("HOMEWARD_PREDICT_SCORE_SHARE", "1")
+        .with("HOMEWARD_PREDICT_FEATURE_SHARE", "0.1")
         .with("HOMEWARD_PREDICT_RELOAD_EVERY", "100ms")
         .with("HOMEWARD_PREDICT_KEEP_EVERY", "150ms")
 }
@@ -201,6 +206,7 @@ fn the_archive_gives_the_bits_that_were_given_live_and_a_changed_one_is_found() 
     assert_eq!((&found["differing"], &found["other_input"]), (&serde_json::json!([]), &serde_json::json!([])));
     said("a simulated fleet", &found);
     assert!(count("scored") > 10_000 && count("compared") * 1_000 >= count("scored") * 999, "{found}");
+    assert!(count("with_features") * 20 > count("scored") && count("with_features") * 5 < count("scored"), "a tenth keeps its features: {found}");
     assert_disorder(&site);
     assert_alerts(&site, &clients, &mut witness);
     changed_bits(&site);
@@ -253,18 +259,28 @@ fn assert_alerts(site: &Site, clients: &Clients, witness: &mut crate::harness::m
     });
 }
 
-/// One bit of a risk, and one of a reading, changed in the archive: both are found and named.
+/// One bit of a risk, one of a feature, and one of a reading, changed in the archive: both are found and named.
 fn changed_bits(site: &Site) {
     let (path, bytes) = Archive::of(site).objects(Table::Scores).pop().unwrap();
     let table = read_scores(bytes.clone()).unwrap();
     let at = (0..table.len()).rfind(|i| table.kind.get(*i) == Some("scored")).unwrap();
-    write(site, &path, with_bit(&table, at));
+    write(site, &path, with_bit(&table, at, None));
     let done = site.run(&["audit", "--json"]);
     let found: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!((done.code, found["differing"].as_array().map(Vec::len)), (Some(1), Some(1)), "{found}");
     let named = &found["differing"][0];
     assert_eq!((named["device"].as_str(), named["ts"].as_i64()), (table.device.get(at), Some(table.ts[at])), "{named}");
     assert_ne!(named["archived_bits"], named["again_bits"]);
+    assert_eq!(named["what"], "risk_2", "{named}");
+
+    let at = (0..table.len()).rfind(|i| !table.features_of(*i).is_empty()).unwrap();
+    write(site, &path, with_bit(&table, at, Some(5)));
+    let found: Value = serde_json::from_str(&site.run(&["audit", "--json"]).stdout).unwrap();
+    let named = &found["differing"][0];
+    let (device, ts) = (named["device"].as_str(), named["ts"].as_i64());
+    assert_eq!((found["differing"].as_array().map(Vec::len), device, ts), (Some(1), table.device.get(at), Some(table.ts[at])), "{found}");
+    let feature = FeatureSpec::new(&fleet("homeward.toml")).name(5);
+    assert_eq!(named["what"].as_str(), Some(feature.as_str()), "{named}");
     write(site, &path, bytes);
 
     let (path, bytes) = Archive::of(site).objects(Table::Telemetry).pop().unwrap();
@@ -288,13 +304,15 @@ fn changed_bits(site: &Site) {
     assert_eq!(site.run(&["audit", "--strict"]).code, Some(1));
 }
 
-/// The rows of a scores object with the last bit of one risk turned.
-fn with_bit(table: &homeward_store::archive::ScoreTable, at: usize) -> Bytes {
+/// The rows of a scores object with the last bit of one row's second risk, or of a feature, turned.
+fn with_bit(table: &homeward_store::archive::ScoreTable, at: usize, feature: Option<usize>) -> Bytes {
     let mut batch = ScoreBatch::default();
     for i in 0..table.len() {
         let mut risks = table.risks_of(i);
+        let mut features = table.features_of(i);
         if i == at {
-            risks[1] = f64::from_bits(risks[1].to_bits() ^ 1);
+            let changed = feature.map_or(&mut risks[1], |f| &mut features[f]);
+            *changed = f64::from_bits(changed.to_bits() ^ 1);
         }
         batch.push(&ScoreRow {
             device: table.device.get(i).unwrap(),
@@ -311,6 +329,7 @@ fn with_bit(table: &homeward_store::archive::ScoreTable, at: usize) -> Bytes {
             model_version: table.model_version.get(i),
             reason: table.reason.get(i),
             alert_id: table.alert_id.get(i),
+            features: &features,
         });
     }
     batch.encode(&WriteOptions::default()).unwrap()

@@ -180,3 +180,40 @@ fn a_damaged_journal_stops_ingest_by_place_and_skip_damaged_goes_on() {
     let kept: Vec<f64> = archive.readings("n").iter().map(|r| r.2).collect();
     assert_eq!(kept, (0..20).filter(|n| *n != 7).map(f64::from).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_damaged_journal_stops_predict_too_and_its_metrics_say_what_was_skipped_and_what_was_heard() {
+    let Some(broker) = mosquitto("operation: predict's damage") else { return };
+    let _turn = beside_others();
+    let port = free_port();
+    let site = Site::new(CONFIG)
+        .with("HOMEWARD_BROKER_URL", &broker.url())
+        .with("HOMEWARD_SERVE_LISTEN", &format!("127.0.0.1:{port}"))
+        .with("HOMEWARD_PREDICT_KEEP_EVERY", "1h");
+    // No model: every reading is heard, and none scored. What is remembered of it is kept every ten seconds, set to an hour here; until then all stays in the journal.
+    let mut service = site.start(&["predict", "--json"]);
+    service.says("predict runs");
+    for n in 0..20 {
+        publish(&broker, [format!(r#"{{"ts": {}, "n": {n}}}"#, 1_764_000_000_000_i64 + n)]);
+    }
+    wait_until("20 readings heard", || metric(port, "homeward_unscored_total") == 20.0);
+    assert_eq!(metric(port, "homeward_journaled_total"), 20.0);
+    assert_eq!(metric(port, "homeward_models_total"), 0.0);
+    let (status, troubles) = get(port, "/readyz").unwrap();
+    assert!(status.contains("503") && troubles.contains("model: none in service"), "{status} {troubles}");
+    service.kill();
+    let journal = site.path("homeward-journal/predict");
+    let (segment, mut bytes) = files(&journal).into_iter().find(|(name, _)| name.ends_with(".seg")).unwrap();
+    let at = bytes.windows(7).position(|w| w == br#""n": 7}"#).unwrap();
+    bytes[at + 5] ^= 1;
+    std::fs::write(journal.join(&segment), bytes).unwrap();
+
+    let stopped = site.run(&["predict"]);
+    assert_eq!(stopped.code, Some(1), "{stopped:?}");
+    assert!(stopped.stderr.contains(&segment) && stopped.stderr.contains("--skip-damaged"), "{}", stopped.stderr);
+    let mut skipping = site.start(&["predict", "--skip-damaged"]);
+    skipping.says("predict runs");
+    wait_until("19 readings heard", || metric(port, "homeward_unscored_total") == 19.0);
+    assert!(metric(port, "homeward_journal_damaged_bytes_total") > 0.0);
+    assert_eq!(skipping.terminate().code, Some(0));
+}

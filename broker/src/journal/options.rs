@@ -100,7 +100,7 @@ pub enum JournalError {
     },
     /// Something that had been written safely is not there as it was: a person must decide.
     #[error(
-        "journal: damage in {} at offset {offset}: {found}; restore the file, or move the damage aside and go on with `homeward ingest --skip-damaged`",
+        "journal: damage in {} at offset {offset}: {found}; restore the file, or start with --skip-damaged, which moves the damage aside and goes on",
         segment.display()
     )]
     Damaged {

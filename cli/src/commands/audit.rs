@@ -47,7 +47,7 @@ pub(crate) async fn run(config: &Config, args: &AuditArgs, json: bool) -> anyhow
     let total = Total::of(&found);
     report::outcome(json, &total.json(&found), || total.text(&found))?;
     match () {
-        () if total.differing > 0 => Err(Failed(format!("{} risks differ in bits", total.differing)).into()),
+        () if total.differing > 0 => Err(Failed(format!("{} values differ in bits", total.differing)).into()),
         () if args.strict && total.other_rows + total.unknown_model > 0 => {
             Err(Failed(format!("{} rows could not be compared", total.other_rows + total.unknown_model)).into())
         }
@@ -175,6 +175,7 @@ impl Told {
             chain: number(table.chain[at]),
             content: number(table.content[at]),
             risks: table.risks_of(at),
+            features: table.features_of(at),
             model: table.model_version.get(at).map(String::from),
             reason: table.reason.get(at).unwrap_or_default().to_owned(),
         };
@@ -204,6 +205,7 @@ impl Told {
 struct Total {
     scored: u64,
     compared: u64,
+    with_features: u64,
     other_rows: u64,
     not_archived: u64,
     unknown_model: u64,
@@ -218,6 +220,7 @@ impl Total {
         for (_, f) in found {
             total.scored += f.scored;
             total.compared += f.compared;
+            total.with_features += f.with_features;
             total.other_rows += f.other_rows;
             total.not_archived += f.not_archived;
             total.unknown_model += f.unknown_model;
@@ -234,12 +237,12 @@ impl Total {
             .flat_map(|(device, f)| f.other_input.iter().map(move |o| json!({"device": device, "ts": o.ts, "n": o.n, "what": o.what})));
         let differing = found.iter().flat_map(|(device, f)| {
             f.differing.iter().map(move |d| {
-                json!({"device": device, "ts": d.ts, "n": d.n, "model": d.model, "horizon": d.horizon + 1, "archived": d.archived, "again": d.again,
+                json!({"device": device, "ts": d.ts, "n": d.n, "model": d.model, "what": d.what, "archived": d.archived, "again": d.again,
                     "archived_bits": format!("{:016x}", d.archived.to_bits()), "again_bits": format!("{:016x}", d.again.to_bits())})
             })
         });
         json!({
-            "devices": found.len(), "scored": self.scored, "compared": self.compared, "differing": differing.collect::<Vec<_>>(),
+            "devices": found.len(), "scored": self.scored, "compared": self.compared, "with_features": self.with_features, "differing": differing.collect::<Vec<_>>(),
             "other_input": inputs.collect::<Vec<_>>(), "other_rows": self.other_rows, "not_archived": self.not_archived,
             "unknown_model": self.unknown_model, "unanchored": self.unanchored,
         })
@@ -247,11 +250,12 @@ impl Total {
 
     fn text(&self, found: &[(String, Findings)]) -> String {
         let mut lines = vec![format!(
-            "{} devices: {} of {} scored rows compared; {} risks differ in bits; {} rows of other input, {} not archived yet, {} of models that are \
+            "{} devices: {} of {} scored rows compared, {} with all features; {} values differ in bits; {} rows of other input, {} not archived yet, {} of models that are \
              gone, {} before any start",
             found.len(),
             self.compared,
             self.scored,
+            self.with_features,
             self.differing,
             self.other_rows,
             self.not_archived,
@@ -262,9 +266,9 @@ impl Total {
             let different = f.differing.iter().map(|d| {
                 let (archived, again) = (d.archived.to_bits(), d.again.to_bits());
                 format!(
-                    "DIFFERS {device} {}: risk_{} archived {:?} ({archived:016x}), again {:?} ({again:016x}), model {}",
+                    "DIFFERS {device} {}: {} archived {:?} ({archived:016x}), again {:?} ({again:016x}), model {}",
                     rfc3339(d.ts),
-                    d.horizon + 1,
+                    d.what,
                     d.archived,
                     d.again,
                     d.model

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::publish::Publisher;
 use super::simulate::write_truth;
-use crate::args::{DemoArgs, Speed};
+use crate::args::{DemoArgs, PredictArgs, Speed};
 use crate::config::Config;
 use crate::edges::{self, Stop};
 use crate::live::{HeardCall, LiveFleet, Uplink, listen};
@@ -96,7 +96,7 @@ fn spawn_ingest(config: &Config, stats: Arc<IngestStats>, stop: &Stop) -> JoinHa
 
 fn spawn_predict(config: &Config, stats: Arc<PredictStats>, stop: &Stop) -> JoinHandle<anyhow::Result<()>> {
     let (config, stop) = (config.clone(), stop.clone());
-    tokio::spawn(async move { super::predict::service(&config, false, stats, &stop).await })
+    tokio::spawn(async move { super::predict::service(&config, PredictArgs::default(), stats, &stop).await })
 }
 
 fn fleet(args: &DemoArgs, (drones, hours): (usize, f64), later_h: f64, seed: u64) -> anyhow::Result<Fleet> {

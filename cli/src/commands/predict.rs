@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::ingest::journal_metrics;
 
+use crate::args::PredictArgs;
 use crate::config::Config;
 use crate::edges::{self, Stop};
 use crate::report;
@@ -18,11 +19,11 @@ use crate::serve::{self, Page, Watched};
 /// How often what was done is logged.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-pub(crate) async fn run(config: &Config, dry_run: bool, json: bool) -> anyhow::Result<()> {
+pub(crate) async fn run(config: &Config, args: PredictArgs, json: bool) -> anyhow::Result<()> {
     let (_keep, stop) = Stop::on_signal();
     let stats = Arc::new(Stats::default());
     let reporting = tokio::spawn(log(stats.clone()));
-    let outcome = service(config, dry_run, stats.clone(), &stop).await;
+    let outcome = service(config, args, stats.clone(), &stop).await;
     reporting.abort();
     outcome?;
     let c = stats.counts();
@@ -32,13 +33,13 @@ pub(crate) async fn run(config: &Config, dry_run: bool, json: bool) -> anyhow::R
 }
 
 /// Runs the service until `stop`.
-pub(crate) async fn service(config: &Config, dry_run: bool, stats: Arc<Stats>, stop: &Stop) -> anyhow::Result<()> {
-    if dry_run {
+pub(crate) async fn service(config: &Config, args: PredictArgs, stats: Arc<Stats>, stop: &Stop) -> anyhow::Result<()> {
+    if args.dry_run {
         // A session of its own, which must not take the real one's messages, and nothing that outlives it.
         let shelf = Arc::new(MemoryInbox::with_max_ahead(config.ingest.max_clock_skew_ms));
         return on_shelf(config, "predict-dry", shelf, None, None, stats, stop).await;
     }
-    let journal = edges::journal(config, "predict", false).await?;
+    let journal = edges::journal(config, "predict", args.skip_damaged).await?;
     let dir = config.journal.dir.join("predict").join("kept");
     let keeper = Keeper::open(dir, journal.id(), edges::store(config)?, config.ingest.zstd_level, stats.clone())?;
     on_shelf(config, "predict", journal.clone(), Some(journal), Some(Arc::new(keeper)), stats, stop).await

@@ -48,6 +48,7 @@ fn tell(sent: &[Sent], every: u64) -> Told {
             chain: state.chain(),
             content,
             risks: vec![],
+            features: vec![],
             model: None,
             reason: reason.to_owned(),
         };
@@ -89,7 +90,9 @@ fn tell(sent: &[Sent], every: u64) -> Told {
                     device.features(&spec, &mut features);
                     model.score(&features, &mut risks);
                     let scored = row(RowKind::Scored, ts, content, "sample", device);
-                    told.rows.push(Row { risks, model: Some("v".into()), ..scored });
+                    // Every other row keeps its features.
+                    features.truncate(if device.accepted().is_multiple_of(2 * every) { spec.len() } else { 0 });
+                    told.rows.push(Row { risks, features, model: Some("v".into()), ..scored });
                 }
             }
             Sent::Restart => told.rows.push(row(RowKind::Start, device.newest().unwrap_or(0), 0, "restored", device)),
@@ -136,7 +139,8 @@ fn an_eventful_history_is_compared_whole() {
     let found = audit_told(&told);
     // Ten readings were refused before the step, and two for being late or twice.
     assert_eq!((found.scored, found.compared), (50 + 31 + 30, 50 + 31 + 30), "{found:?}");
-    assert_eq!(Findings { scored: 0, compared: 0, ..found }, Findings::default());
+    assert!(found.with_features > 50, "{found:?}");
+    assert_eq!(Findings { scored: 0, compared: 0, with_features: 0, ..found }, Findings::default());
 }
 
 #[test]
@@ -154,6 +158,24 @@ fn one_bit_of_a_risk_is_found_with_its_reading_and_both_values() {
         (told.rows[place].ts, told.rows[place].n, changed.to_bits(), was.to_bits())
     );
     assert_eq!((found.other_rows, found.compared), (0, found.scored));
+}
+
+#[test]
+fn one_bit_of_a_feature_is_found_under_its_name() {
+    let mut told = tell(&eventful(), 1);
+    let (_, spec) = judges();
+    let place = told.rows.iter().rposition(|r| !r.features.is_empty()).unwrap();
+    let feature = (0..spec.len()).find(|f| told.rows[place].features[*f].is_finite()).unwrap();
+    let was = told.rows[place].features[feature];
+    told.rows[place].features[feature] = f64::from_bits(was.to_bits() ^ 1);
+    let found = audit_told(&told);
+    assert_eq!(found.differing.len(), 1, "{found:?}");
+    let d = &found.differing[0];
+    assert_eq!((d.what.as_str(), d.ts, d.again.to_bits()), (spec.name(feature).as_str(), told.rows[place].ts, was.to_bits()));
+    assert_ne!(d.archived.to_bits(), was.to_bits());
+    // Another number of features is another specification's row, and no reason to panic.
+    told.rows[place].features.push(1.0);
+    assert_eq!(audit_told(&told).differing.len(), 2);
 }
 
 #[test]

@@ -112,6 +112,18 @@ impl Object {
         self.blobs_of(name, Kind::Binary, false)
     }
 
+    /// As [`Object::blobs`], where rows, or the whole column, may be missing.
+    pub(super) fn maybe_blobs(&self, name: &str) -> Result<Blobs, ArchiveError> {
+        match self.blobs_of(name, Kind::Binary, true) {
+            Err(ArchiveError::Missing { .. }) => {
+                let mut none = Blobs::default();
+                (0..self.rows).for_each(|_| none.push(None));
+                Ok(none)
+            }
+            read => read,
+        }
+    }
+
     pub(super) fn texts(&self, name: &str) -> Result<Texts, ArchiveError> {
         self.checked(name, self.blobs_of(name, Kind::Text, false)?)
     }

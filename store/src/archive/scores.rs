@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::WriteOptions;
-use super::columns::{Interned, Texts, order};
+use super::columns::{Blobs, Interned, Texts, order};
 use super::read::Object;
 use super::write::{Field, encode};
 use crate::error::ArchiveError;
@@ -41,6 +41,8 @@ pub struct ScoreRow<'a> {
     pub reason: Option<&'a str>,
     /// The alert that it raised or cleared.
     pub alert_id: Option<&'a str>,
+    /// All features that were scored, of the rows that keep them; empty elsewhere.
+    pub features: &'a [f64],
 }
 
 /// Scores that become one object.
@@ -60,6 +62,7 @@ pub struct ScoreBatch {
     model_version: Texts,
     reason: Texts,
     alert_id: Texts,
+    features: Blobs,
 }
 
 impl ScoreBatch {
@@ -86,6 +89,8 @@ impl ScoreBatch {
         self.model_version.push(row.model_version);
         self.reason.push(row.reason);
         self.alert_id.push(row.alert_id);
+        let features: Vec<u8> = row.features.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.features.push((!features.is_empty()).then_some(&features));
     }
 
     /// Number of rows.
@@ -124,6 +129,7 @@ impl ScoreBatch {
             Field::maybe_text("model_version", &self.model_version),
             Field::maybe_text("reason", &self.reason),
             Field::maybe_text("alert_id", &self.alert_id),
+            Field::maybe_binary("features", &self.features),
         ]);
         let order = order(&self.device, &self.ts, &self.seq, &self.idx);
         encode(&fields, &order, &["device", "ts", "seq", "idx"], options)
@@ -165,6 +171,8 @@ pub struct ScoreTable {
     pub reason: Texts,
     /// The alert that it raised or cleared.
     pub alert_id: Texts,
+    /// All features that were scored, 64-bit floating-point numbers one after the other, lowest byte first; of few rows.
+    pub features: Blobs,
 }
 
 impl ScoreTable {
@@ -184,6 +192,12 @@ impl ScoreTable {
     #[must_use]
     pub fn risks_of(&self, row: usize) -> Vec<f64> {
         self.risks.iter().filter_map(|column| column.get(row).copied()).take_while(|r| !r.is_nan()).collect()
+    }
+
+    /// The features of a row, if it keeps them.
+    #[must_use]
+    pub fn features_of(&self, row: usize) -> Vec<f64> {
+        self.features.get(row).unwrap_or_default().as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
     }
 }
 
@@ -210,6 +224,7 @@ pub fn read_scores(bytes: Bytes) -> Result<ScoreTable, ArchiveError> {
         model_version: object.maybe_texts("model_version")?,
         reason: object.maybe_texts("reason")?,
         alert_id: object.maybe_texts("alert_id")?,
+        features: object.maybe_blobs("features")?,
     })
 }
 
@@ -236,8 +251,9 @@ mod tests {
             model_version: Some("v"),
             reason: Some("raised"),
             alert_id: Some("x"),
+            features: &[1.5, -0.0, f64::NAN],
         };
-        let one = ScoreRow { ts: 6, risks: &risks[..1], ..scored };
+        let one = ScoreRow { ts: 6, risks: &risks[..1], features: &[], ..scored };
         let mut batch = ScoreBatch::default();
         [plain, one, scored].iter().for_each(|row| batch.push(row));
         let table = read_scores(batch.encode(&WriteOptions::default()).unwrap()).unwrap();
@@ -246,6 +262,8 @@ mod tests {
         assert_eq!((table.ts[0], table.received_at[0], table.seq[0], table.idx[0], table.n[0]), (5, 7, 3, 1, 9));
         assert_eq!((table.chain[0], table.content[0], table.threshold[0]), (-1, i64::MIN, 0.4));
         assert_eq!((table.kind.get(2), table.model_version.get(2), table.reason.get(0)), (Some("start"), None, Some("raised")));
+        let bits = |row| table.features_of(row).iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!((bits(0), bits(1)), (scored.features.iter().map(|value| value.to_bits()).collect(), vec![]));
         assert!(table.threshold[2].is_nan() && table.alert_id.get(0) == Some("x"));
     }
 }

@@ -112,6 +112,10 @@ impl<'a> Field<'a> {
         Self { name, kind: Kind::Binary, nullable: false, values: Values::Blobs(values) }
     }
 
+    pub(super) fn maybe_binary(name: &'a str, values: &'a Blobs) -> Self {
+        Self { nullable: true, ..Self::binary(name, values) }
+    }
+
     pub(super) fn name(name: &'a str, values: &'a Interned) -> Self {
         Self { name, kind: Kind::Text, nullable: false, values: Values::Interned(values) }
     }

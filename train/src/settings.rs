@@ -10,6 +10,8 @@ use homeward_models::label::Target;
 use homeward_models::time::parse_duration;
 use serde::{Deserialize, Serialize};
 
+use crate::room::Room;
+
 /// `[train]` as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -44,7 +46,15 @@ pub struct WrittenTrain {
     /// About how many rows a model is fitted on, default 100,000: readings near a failure first; those far from any are thinned, and weigh as much as those
     /// they stand for.
     pub max_fit_rows: usize,
+    /// Memory that a run takes, about, default 2 GiB. Half of it holds readings and coded features, which wait in temporary files when they do not fit; the rest is for
+    /// what is fitted on and for about 80 bytes a reading, which it takes in any case. The model does not depend on it.
+    pub memory_bytes: usize,
+    /// Folder of these files, default the system's for temporary files (`TMPDIR`).
+    pub scratch: String,
 }
+
+/// The default of `memory_bytes`.
+pub(crate) const MEMORY_BYTES: usize = 2 << 30;
 
 impl Default for WrittenTrain {
     fn default() -> Self {
@@ -62,6 +72,8 @@ impl Default for WrittenTrain {
             depth: 6,
             min_leaf: 20.0,
             max_fit_rows: 100_000,
+            memory_bytes: MEMORY_BYTES,
+            scratch: String::new(),
         }
     }
 }
@@ -119,6 +131,10 @@ pub struct Settings {
     pub min_leaf: f32,
     /// Rows that a tree's structure is fitted on at most.
     pub max_fit_rows: usize,
+    /// Memory that a run takes, about.
+    pub memory_bytes: usize,
+    /// Folder of the files that hold what does not fit; `None`: the system's for temporary files.
+    pub scratch: Option<PathBuf>,
     /// How alerts are raised and cleared.
     pub rules: Rules,
     /// The same as written, for the model file.
@@ -161,6 +177,9 @@ impl Settings {
         if !(0.0..=0.5).contains(&train.holdout) {
             return Err(ConfigError::new("train.holdout", train.holdout, "a share from 0 to 0.5"));
         }
+        if train.memory_bytes < 64 << 20 {
+            return Err(ConfigError::new("train.memory_bytes", train.memory_bytes, "at least 67108864 bytes"));
+        }
         let budget = Duration::from_millis(parse_duration("train.budget", &train.budget)?.unsigned_abs());
         let longest = horizons.last().copied().unwrap_or_default();
         Ok(Self {
@@ -176,12 +195,19 @@ impl Settings {
             depth: train.depth,
             min_leaf: train.min_leaf,
             max_fit_rows: train.max_fit_rows,
+            memory_bytes: train.memory_bytes,
+            scratch: (!train.scratch.is_empty()).then(|| PathBuf::from(&train.scratch)),
             rules: Rules::check(decide)?,
             decide: decide.clone(),
             costs: Costs::check(money, longest)?,
             money: money.clone(),
             horizons,
         })
+    }
+
+    /// Where a run keeps what grows with the archive.
+    pub(crate) fn room(&self) -> Room {
+        Room::new(self.memory_bytes / 2, self.scratch.as_deref())
     }
 
     /// The last horizon, which decides, in milliseconds.
@@ -191,7 +217,8 @@ impl Settings {
 
     /// A 64-bit print of all settings that the model depends on, for the lineage.
     pub fn print(&self) -> String {
-        let settled = Self { metrics_file: None, promote: Promote::Better, ..self.clone() };
+        // What the model does not depend on is as if it were not there.
+        let settled = Self { metrics_file: None, promote: Promote::Better, memory_bytes: 0, scratch: None, ..self.clone() };
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{settled:?}").as_bytes()))
     }
 }
@@ -227,6 +254,7 @@ mod tests {
         assert_eq!(key(WrittenTrain { holdout: 0.7, ..Default::default() }), "train.holdout");
         assert_eq!(key(WrittenTrain { budget: "soon".into(), ..Default::default() }), "train.budget");
         assert_eq!(key(WrittenTrain { promote: "maybe".into(), ..Default::default() }), "train.promote");
+        assert_eq!(key(WrittenTrain { memory_bytes: 1 << 20, ..Default::default() }), "train.memory_bytes");
         assert_eq!(key(WrittenTrain { min_leaf: 0.0, ..Default::default() }), "train.min_leaf");
     }
 }

@@ -24,6 +24,7 @@ use linfa::dataset::DatasetBase;
 use linfa::traits::Fit;
 
 pub use boost::Boost;
+pub(crate) use data::outcomes;
 pub use data::{Outcome, Sample, Targets};
 pub use flat::Trees;
 pub use forest::Forest;

@@ -65,7 +65,9 @@ fn a_fleet_without_a_failure_has_a_model_that_serves_calls_and_is_audited() {
     let mut raised = BTreeSet::new();
     for (_, bytes) in archive.objects(Table::Scores) {
         let table = homeward_store::archive::read_scores(bytes).unwrap();
-        raised.extend((0..table.len()).filter(|i| table.reason.get(*i) == Some("raised")).filter_map(|i| table.device.get(i)).map(String::from));
+        raised.extend(
+            (0..table.len()).filter(|i| table.reason.get(*i) == Some("raised")).filter_map(|i| table.device.get(i)).map(String::from),
+        );
     }
     assert!(2 * raised.intersection(&failed).count() >= failed.len(), "of {failed:?} only {raised:?} were called");
 }

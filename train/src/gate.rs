@@ -41,7 +41,9 @@ fn no_failure(e: &Evaluation) -> String {
     let (alarms, hours) = (e.policy.false_alarms, e.policy.hours);
     let short = e.false_alarms_allowed.filter(|most| *most > 0.0).map(|most| 1000.0 / most).filter(|needed| hours < *needed);
     let short = short.map_or(String::new(), |needed| format!(", fewer than the {needed:.0} hours in which one is allowed"));
-    format!("no failure that could prove anything: {alarms} false alarms in {hours:.1} operating hours{short}; promote with promote = \"always\"")
+    format!(
+        "no failure that could prove anything: {alarms} false alarms in {hours:.1} operating hours{short}; promote with promote = \"always\""
+    )
 }
 
 fn beside(a: &Against) -> (bool, String) {

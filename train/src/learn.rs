@@ -115,8 +115,7 @@ pub(crate) fn learn(
     let fit = best.recipe.fit(matrix, &everything, settings)?;
     let importance = importance(matrix, &fit.ensemble, settings);
     let usage = DataUse::new(&base, &plan, settings, history, everything.rows.len());
-    let scored =
-        Scored { form: Form::Ensemble(fit.ensemble), learner: best.recipe.name(), calibration: best.risks.calibrations.clone() };
+    let scored = Scored { form: Form::Ensemble(fit.ensemble), learner: best.recipe.name(), calibration: best.risks.calibrations.clone() };
     let model = model(matrix, scored, &evaluation, settings, history);
     Ok(Learnt { model, evaluation, usage, tried, importance })
 }

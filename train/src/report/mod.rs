@@ -83,13 +83,17 @@ fn head(page: &mut Page, frame: &Frame<'_>, m: &Metrics) {
     page.raw(&format!("<h1>{} <small>{}</small></h1>", escape(frame.name), escape(frame.version)));
     page.raw(&format!("<p class=\"verdict {}\"><b>{verdict}</b>: {}</p>", if frame.promoted { "good" } else { "bad" }, escape(frame.why)));
     let saved = m.saved.map_or("–".into(), |s| format!("{:.0} %", s * 100.0));
-    let tiles = [
+    let mut tiles = vec![
         ("cost per hour", format!("{:.2}", m.policy.cost_per_hour)),
         ("never calling", format!("{:.2}", m.never.cost_per_hour)),
         ("of the avoidable saved", saved),
         ("called in time", format!("{} of {}", m.policy.called, m.policy.failures)),
         ("false alarms / 1000 h", format!("{:.1}", m.policy.false_per_1000h)),
     ];
+    if let Some(share) = m.found_within_5s {
+        tiles.push(("found within 5 s", format!("{:.0} %", share * 100.0)));
+        tiles.push(("median detection delay", m.detection_delay_s.map_or("–".into(), |s| format!("{s:.1} s"))));
+    }
     page.raw("<div class=tiles>");
     tiles.iter().for_each(|(name, value)| page.raw(&format!("<div><b>{}</b><span>{name}</span></div>", escape(value))));
     page.raw("</div>");

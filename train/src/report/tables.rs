@@ -27,7 +27,9 @@ fn table(caption: &str, header: &[&str], rows: &[Vec<String>], ours: Option<usiz
 
 fn policy(name: String, p: &PolicyMetrics) -> Vec<String> {
     let called = format!("{} of {}", p.called, p.failures);
-    vec![name, money(p.cost_per_hour), called, p.late.to_string(), p.false_alarms.to_string(), format!("{:.1}", p.false_per_1000h)]
+    // An alarm that is on from the first reading leaves no operating hours.
+    let rate = if p.false_per_1000h.is_finite() { format!("{:.1}", p.false_per_1000h) } else { "–".into() };
+    vec![name, money(p.cost_per_hour), called, p.late.to_string(), p.false_alarms.to_string(), rate]
 }
 
 fn money(value: f64) -> String {
@@ -72,7 +74,8 @@ pub(crate) fn money_table(m: &Metrics) -> String {
     table("", &POLICIES, &money_rows(m), Some(0)) + &chosen + &intervals
 }
 
-const NO_FAILURE: &str = "<p class=note>There was no failure: what calling saves cannot be told, and every call counts as a false alarm.</p>";
+const NO_FAILURE: &str =
+    "<p class=note>There was no failure: what calling saves cannot be told, and every call counts as a false alarm.</p>";
 
 /// The hold-out and the champion.
 pub(crate) fn hold_out(m: &Metrics) -> String {

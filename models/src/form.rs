@@ -58,7 +58,7 @@ impl Form {
     /// The same laid out for scoring many rows.
     pub fn scoring(&self, calibration: &[Calibration]) -> Scoring {
         let laid = match self {
-            Self::Ensemble(ensemble) => Laid::Trees(Scorer::new(ensemble.clone())),
+            Self::Ensemble(ensemble) => Laid::Trees(Box::new(Scorer::new(ensemble.clone()))),
             Self::Novelty(novelty) => Laid::Novelty(novelty.clone()),
         };
         Scoring { laid, calibration: calibration.to_vec() }
@@ -82,7 +82,7 @@ pub struct Scoring {
 
 #[derive(Debug, Clone)]
 enum Laid {
-    Trees(Scorer),
+    Trees(Box<Scorer>),
     Novelty(Novelty),
 }
 

@@ -30,7 +30,7 @@ fn assert_scores(exported: &[u8], expected: &str) {
         };
         let row: Vec<f64> = names.iter().map(|name| value(name).unwrap_or(f64::NAN)).collect();
         let mut found = [0.0];
-        model.form.ensemble().unwrap().raw(&row, &mut found);
+        model.ensemble.raw(&row, &mut found);
         let raw = raw.as_f64().unwrap();
         assert!((found[0] - raw).abs() <= 1e-6 * raw.abs().max(1.0), "{} for {raw}", found[0]);
     }

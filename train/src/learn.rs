@@ -1,16 +1,22 @@
 //! From a history to a model: out-of-fold risks, calibration, threshold and verdict, then the recipe refitted on all.
 //!
-//! Pure but for the progress: the same history gives the same bytes.
+//! Pure but for the progress: the same history gives the same bytes. `novelty`, which learns from values and knows no failures, has its own way.
+
+mod novelty;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use homeward_models::artifact::{Lineage, Model, SelfTest};
+use homeward_models::calibration::Calibration;
 use homeward_models::drift::{Reference, is_counted};
-use homeward_models::ensemble::explain::by_group;
+use homeward_models::ensemble::explain::{by_group, loudest};
 use homeward_models::ensemble::{Ensemble, Explainer};
 use homeward_models::features::{FeatureSpec, regimes};
+use homeward_models::form::Form;
 use homeward_models::{Fleet, label::Target};
 
 use crate::binned::Binned;
@@ -22,7 +28,7 @@ use crate::plan::{Part, Plan};
 use crate::recipe::{self, Material, Recipe};
 use crate::room::Column;
 use crate::usage::DataUse;
-use crate::{Settings, TrainError, coded, residual, sample};
+use crate::{LearnerChoice, Settings, TrainError, coded, residual, sample};
 
 /// What a run has learnt.
 pub(crate) struct Learnt {
@@ -91,12 +97,16 @@ pub(crate) fn learn(
     watch: &Watch<'_>,
 ) -> Result<Learnt, TrainError> {
     let base = Matrix::build(history, &FeatureSpec::new(fleet), settings)?;
+    let settings = &novelty::settle(&base, settings, champion.as_ref(), watch);
     base.check(settings)?;
     let incumbent = champion.map(|c| incumbent(history, &base, c)).transpose()?;
     let plan = Plan::new(&base, settings, incumbent.as_ref().map(|i| i.seen));
     let (rows, features, failures, folds) = (base.rows(), base.features, base.failures(), plan.folds);
     (watch.progress)(&format!("{rows} rows × {features} features, {failures} failures, {folds} folds"));
     let work = Work { history, fleet, settings, base: &base, plan: &plan, watch };
+    if settings.learner == LearnerChoice::Novelty {
+        return novelty::learn(&work, incumbent.as_ref());
+    }
     let (best, tried) = work.choose()?;
     (watch.progress)("pricing the policy and what it stands beside");
     let naming = |part: Part, row: usize| name(&base, &best.models, part, row);
@@ -109,7 +119,8 @@ pub(crate) fn learn(
     let fit = best.recipe.fit(&Material::new(matrix, &everything, settings)?)?;
     let importance = importance(matrix, &fit.ensemble, &explained)?;
     let usage = DataUse::new(&base, &plan, settings, history, everything.rows.len());
-    let model = model(matrix, fit.ensemble, &best, &evaluation, settings, history)?;
+    let scored = Scored { form: Form::Ensemble(fit.ensemble), learner: best.recipe.name(), calibration: best.risks.calibrations.clone() };
+    let model = model(matrix, scored, &evaluation, settings, history)?;
     Ok(Learnt { model, evaluation, usage, tried, importance })
 }
 
@@ -243,8 +254,7 @@ fn name(base: &Matrix, models: &[PartModel], part: Part, row: usize) -> Result<O
     let mut added = vec![0.0; matrix.features];
     Explainer::new(ensemble).contributions(&values, ensemble.horizons - 1, &mut added);
     let sums = by_group(&added, components.len(), |feature| matrix.spec().component(feature));
-    let loudest = sums.iter().enumerate().filter(|(_, s)| **s > 0.0).max_by(|a, b| a.1.total_cmp(b.1));
-    Ok(loudest.map(|(component, _)| components[component].clone()))
+    Ok(loudest(&sums).map(|component| components[component].clone()))
 }
 
 /// Rows that importance is measured on at most.
@@ -261,41 +271,62 @@ fn explained(matrix: &Matrix, settings: &Settings) -> Vec<u32> {
 /// Share of the contributions' size by feature and component, over `rows`.
 fn importance(matrix: &Matrix, ensemble: &Ensemble, rows: &[u32]) -> Result<Importance, TrainError> {
     let spec = matrix.spec();
-    let (mut features, mut components) = (vec![0.0; spec.len()], vec![0.0; spec.fleet().components.len() + 1]);
-    let (mut values, mut added) = (vec![0.0; spec.len()], vec![0.0; spec.len()]);
+    let (mut sums, mut values, mut added) = (Added::new(spec), vec![0.0; spec.len()], vec![0.0; spec.len()]);
     let explainer = Explainer::new(ensemble);
     for row in rows {
         matrix.values(*row as usize, &mut values)?;
         explainer.contributions(&values, ensemble.horizons - 1, &mut added);
-        for (feature, contribution) in added.iter().enumerate() {
-            features[feature] += contribution.abs();
-            components[spec.component(feature).unwrap_or(spec.fleet().components.len())] += contribution.abs();
-        }
+        sums.add(spec, &added);
     }
-    let total = features.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    let ranked = |sums: Vec<f64>, name: &dyn Fn(usize) -> String| {
-        let mut ranked: Vec<(String, f64)> =
-            sums.iter().enumerate().filter(|(_, s)| **s > 0.0).map(|(i, s)| (name(i), s / total)).collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        ranked
-    };
-    let component = |i: usize| spec.fleet().components.get(i).cloned().unwrap_or_else(|| "none named".into());
-    Ok(Importance { features: ranked(features, &|f| spec.name(f)), components: ranked(components, &component) })
+    Ok(sums.share(spec))
 }
 
-fn model(
-    matrix: &Matrix,
-    ensemble: Ensemble,
-    best: &Judged,
-    evaluation: &Evaluation,
-    settings: &Settings,
-    history: &History,
-) -> Result<Model, TrainError> {
+/// Sizes of contributions, summed by feature and component; the last component is none.
+struct Added {
+    features: Vec<f64>,
+    components: Vec<f64>,
+}
+
+impl Added {
+    fn new(spec: &FeatureSpec) -> Self {
+        Self { features: vec![0.0; spec.len()], components: vec![0.0; spec.fleet().components.len() + 1] }
+    }
+
+    /// What the features added in one row.
+    fn add(&mut self, spec: &FeatureSpec, added: &[f64]) {
+        for (feature, contribution) in added.iter().enumerate() {
+            self.features[feature] += contribution.abs();
+            self.components[spec.component(feature).unwrap_or(spec.fleet().components.len())] += contribution.abs();
+        }
+    }
+
+    fn share(self, spec: &FeatureSpec) -> Importance {
+        let total = self.features.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        let ranked = |sums: Vec<f64>, name: &dyn Fn(usize) -> String| {
+            let mut ranked: Vec<(String, f64)> =
+                sums.iter().enumerate().filter(|(_, s)| **s > 0.0).map(|(i, s)| (name(i), s / total)).collect();
+            ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            ranked
+        };
+        let component = |i: usize| spec.fleet().components.get(i).cloned().unwrap_or_else(|| "none named".into());
+        Importance { features: ranked(self.features, &|f| spec.name(f)), components: ranked(self.components, &component) }
+    }
+}
+
+/// What scores, as the model file names it.
+struct Scored {
+    form: Form,
+    learner: &'static str,
+    calibration: Vec<Calibration>,
+}
+
+fn model(matrix: &Matrix, scored: Scored, evaluation: &Evaluation, settings: &Settings, history: &History) -> Result<Model, TrainError> {
     let mut model = Model {
         target: settings.target,
-        horizons: settings.horizons.clone(),
-        learner: best.recipe.name().into(),
-        calibration: best.risks.calibrations.clone(),
+        // One that knows fewer knows the last, which decides.
+        horizons: settings.horizons[settings.horizons.len() - scored.form.horizons()..].to_vec(),
+        learner: scored.learner.into(),
+        calibration: scored.calibration,
         threshold: evaluation.threshold,
         decide: settings.decide.clone(),
         rules: settings.rules,
@@ -311,7 +342,7 @@ fn model(
             code: env!("CARGO_PKG_VERSION").into(),
         },
         metrics: serde_json::Value::Null,
-        ensemble,
+        form: scored.form,
         spec: matrix.spec().clone(),
     };
     model.self_test = self_test(matrix, &model);
@@ -359,6 +390,3 @@ pub(crate) fn positives_word(target: Target) -> &'static str {
         Target::Present => "faults (event fault)",
     }
 }
-
-#[cfg(test)]
-mod tests;

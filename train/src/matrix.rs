@@ -16,7 +16,7 @@ use crate::binned::{Binned, Bins, MAX_BINS, MISSING};
 use crate::coded::Coded;
 use crate::history::{DeviceHistory, History};
 use crate::learn::positives_word;
-use crate::{Settings, TrainError};
+use crate::{LearnerChoice, Settings, TrainError};
 
 /// Rows that the bins are placed by at most.
 const SAMPLE: usize = 40_000;
@@ -181,10 +181,10 @@ impl Matrix {
         if self.devices.len() < 2 {
             return little(format!("{} device", self.devices.len()), "at least two devices: one is held out while the others teach");
         }
-        if failing < 2 {
+        if failing < 2 && settings.learner != LearnerChoice::Novelty {
             return little(
                 format!("{} with {failing} of {} devices", positives_word(settings.target), self.devices.len()),
-                "such events of at least two devices",
+                "such events of at least two devices, or learner = \"novelty\", which learns from healthy ones",
             );
         }
         Ok(())

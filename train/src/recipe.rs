@@ -54,6 +54,8 @@ pub(crate) fn candidates(settings: &Settings) -> Vec<Recipe> {
         LearnerChoice::Forest => vec![forest],
         LearnerChoice::Boost => boosts.collect(),
         LearnerChoice::Auto => boosts.chain([tree, forest]).collect(),
+        // Learns from values, not from codes: see `learn::novelty`.
+        LearnerChoice::Novelty => Vec::new(),
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn spec(
 }
 
 /// Whether a reading is far from any failure or fault that is known.
-fn is_healthy(label: RowLabel, settings: &Settings) -> bool {
+pub(crate) fn is_healthy(label: RowLabel, settings: &Settings) -> bool {
     match label {
         RowLabel::Fails(ms) => ms > FAR * settings.horizon(),
         RowLabel::Survives(ms) => ms >= settings.horizon(),

@@ -22,8 +22,11 @@ pub struct WrittenTrain {
     /// forerunner. Horizons then only name the risk.
     pub target: String,
     /// `auto` (default): those that fit the data are tried, and the one of least cost is kept; `tree`: one readable tree; `forest`: a random
-    /// forest; `boost`: gradient boosting.
+    /// forest; `boost`: gradient boosting; `novelty`: the distance from healthy readings, for a fleet that has not failed yet. `auto` is
+    /// `novelty` while fewer than two devices have failed, unless trees are in service.
     pub learner: String,
+    /// `novelty` calls at the lowest score that gives at most so many false alarms in 1,000 operating hours, default 1.
+    pub false_alarms_per_1000h: f64,
     /// Settings of a learner that are tried at most, default 3.
     pub trials: usize,
     /// Groups of devices that are held out in turn, default 5.
@@ -62,6 +65,7 @@ impl Default for WrittenTrain {
             horizons: vec!["10m".into()],
             target: "failure".into(),
             learner: "auto".into(),
+            false_alarms_per_1000h: 1.0,
             trials: 3,
             folds: 5,
             seed: 1,
@@ -89,6 +93,17 @@ pub enum LearnerChoice {
     Forest,
     /// Gradient boosting.
     Boost,
+    /// The distance from healthy readings.
+    Novelty,
+}
+
+/// How a threshold is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Rule {
+    /// The one of least cost.
+    Cheapest,
+    /// The lowest one down to which all give at most so many false alarms in 1,000 operating hours.
+    Within(f64),
 }
 
 /// When the champion moves.
@@ -111,6 +126,8 @@ pub struct Settings {
     pub target: Target,
     /// What learns.
     pub learner: LearnerChoice,
+    /// False alarms of `novelty` in 1,000 operating hours at most.
+    pub false_alarms_per_1000h: f64,
     /// Settings of a learner that are tried at most.
     pub trials: usize,
     /// Groups of devices.
@@ -165,8 +182,15 @@ impl Settings {
             "tree" => LearnerChoice::Tree,
             "forest" => LearnerChoice::Forest,
             "boost" => LearnerChoice::Boost,
-            other => return Err(ConfigError::new("train.learner", format!("{other:?}"), "\"auto\", \"tree\", \"forest\" or \"boost\"")),
+            "novelty" => LearnerChoice::Novelty,
+            other => {
+                let expected = "\"auto\", \"tree\", \"forest\", \"boost\" or \"novelty\"";
+                return Err(ConfigError::new("train.learner", format!("{other:?}"), expected));
+            }
         };
+        if !(train.false_alarms_per_1000h.is_finite() && train.false_alarms_per_1000h >= 0.0) {
+            return Err(ConfigError::new("train.false_alarms_per_1000h", train.false_alarms_per_1000h, "a number of at least 0"));
+        }
         within("train.trials", train.trials, 1, 3)?;
         within("train.folds", train.folds, 2, 100)?;
         within("train.depth", train.depth, 1, 12)?;
@@ -185,6 +209,7 @@ impl Settings {
         Ok(Self {
             target,
             learner,
+            false_alarms_per_1000h: train.false_alarms_per_1000h,
             trials: train.trials,
             folds: train.folds,
             holdout: train.holdout,
@@ -213,6 +238,11 @@ impl Settings {
     /// The last horizon, which decides, in milliseconds.
     pub fn horizon(&self) -> i64 {
         self.horizons.last().copied().unwrap_or_default()
+    }
+
+    /// How the threshold is chosen: `novelty` knows no failures whose cost could tell.
+    pub(crate) fn rule(&self) -> Rule {
+        if self.learner == LearnerChoice::Novelty { Rule::Within(self.false_alarms_per_1000h) } else { Rule::Cheapest }
     }
 
     /// A 64-bit print of all settings that the model depends on, for the lineage.
@@ -250,6 +280,8 @@ mod tests {
         assert_eq!(key(WrittenTrain { horizons: vec!["10m".into(), "5m".into()], ..Default::default() }), "train.horizons");
         assert_eq!(key(WrittenTrain { target: "x".into(), ..Default::default() }), "train.target");
         assert_eq!(key(WrittenTrain { learner: "x".into(), ..Default::default() }), "train.learner");
+        assert_eq!(key(WrittenTrain { false_alarms_per_1000h: -1.0, ..Default::default() }), "train.false_alarms_per_1000h");
+        assert_eq!(key(WrittenTrain { false_alarms_per_1000h: f64::NAN, ..Default::default() }), "train.false_alarms_per_1000h");
         assert_eq!(key(WrittenTrain { folds: 1, ..Default::default() }), "train.folds");
         assert_eq!(key(WrittenTrain { holdout: 0.7, ..Default::default() }), "train.holdout");
         assert_eq!(key(WrittenTrain { budget: "soon".into(), ..Default::default() }), "train.budget");

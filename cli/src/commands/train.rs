@@ -93,9 +93,10 @@ pub(crate) fn text(outcome: &Outcome) -> String {
     ];
     let money = report::table(&["policy, on devices not seen", "cost/h", "called", "late", "false"], rows);
     let known = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.2}"));
+    let finely = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
     let rates = format!(
         "saves {} of the avoidable cost; 90 % interval {} to {} per hour; {:.1} false alarms per 1,000 h\n\
-         {} devices, {} readings, {} features; {} rows, {} positive: average precision {:.3}, AUC {:.3}, Brier skill {:.2}, calibration slope {}; {:.1} s",
+         {} devices, {} readings, {} features; {} rows, {} positive: average precision {}, AUC {}, Brier skill {}, calibration slope {}; {:.1} s",
         known(m.saved),
         report::money(m.cost_per_hour_interval.0),
         report::money(m.cost_per_hour_interval.1),
@@ -105,9 +106,9 @@ pub(crate) fn text(outcome: &Outcome) -> String {
         m.features,
         m.rows,
         m.positives,
-        m.average_precision,
-        m.auc,
-        m.brier_skill,
+        finely(m.average_precision),
+        finely(m.auc),
+        known(m.brier_skill),
         known(m.calibration_slope),
         m.seconds
     );

@@ -1,4 +1,4 @@
-//! What the policy would have cost on devices and times that no model had seen: threshold of least cost over out-of-fold risks, other
+//! What the policy would have cost on devices and times that no model had seen: threshold of least cost (of novelty: within its false alarms) over out-of-fold risks, other
 //! policies priced by the same function, what became of each failure, and a verdict by bootstrap over devices.
 
 mod champion;
@@ -12,6 +12,7 @@ use homeward_models::label::{Label, Target};
 use crate::calibrate::Risks;
 use crate::matrix::Matrix;
 use crate::plan::{Part, Plan};
+use crate::settings::Rule;
 use crate::{Settings, TrainError};
 
 pub(crate) use champion::Against;
@@ -82,8 +83,10 @@ pub(crate) struct HoldOut {
 /// The evaluation of the policy on devices and times that the classifier had not seen.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Evaluation {
-    /// The threshold of least cost over all folds, which goes into service; above 1 if never is cheapest.
+    /// The threshold chosen over all folds, which goes into service; above 1 if that is never.
     pub(crate) threshold: f64,
+    /// False alarms in 1,000 operating hours that it was chosen by, if not by cost.
+    pub(crate) false_alarms_allowed: Option<f64>,
     /// What the policy cost: each fold under the threshold chosen on the others, the hold-out under that of all folds.
     pub(crate) policy: Tally,
     /// Cost per operating hour at thresholds chosen on one part of the devices and priced on the rest: 5 % and 95 % quantile.
@@ -174,6 +177,7 @@ pub(crate) fn evaluate(
     let better = share >= CONFIDENCE && choice.threshold < NEVER;
     Ok(Evaluation {
         threshold: choice.threshold,
+        false_alarms_allowed: if let Rule::Within(most) = settings.rule() { Some(most) } else { None },
         policy,
         interval,
         baselines: pricer.baselines()?,

@@ -28,7 +28,7 @@ pub(crate) use data::outcomes;
 pub use data::{Outcome, Sample, Targets};
 pub use flat::Trees;
 pub use forest::Forest;
-pub use novelty::{Healthy, NoveltySettings};
+pub use novelty::{Healthy, Moments, NoveltySettings};
 pub use params::{Checked, Hyper, Unchecked};
 pub use tree::Tree;
 

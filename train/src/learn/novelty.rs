@@ -49,17 +49,18 @@ pub(super) fn learn(work: &Work<'_>, incumbent: Option<&Incumbent>) -> Result<Le
     (work.watch.progress)("pricing the policy and what it stands beside");
     let risks = Risks { deciding: judged.risks, calibrations: Vec::new() };
     let component = |row: usize| base.spec().fleet().components.get(usize::from(judged.loudest[row])).cloned();
-    let evaluation = evaluate(base, plan, &risks, settings, &|_, row| component(row), incumbent);
+    let evaluation = evaluate(base, plan, &risks, settings, &|_, row| Ok(component(row)), incumbent)?;
     (work.watch.progress)("fitting novelty on all devices");
-    let own = work.matrix(None)?;
-    let matrix = own.as_deref().unwrap_or(base);
-    let (novelty, fitted) = Sums::new(work, matrix.spec()).fit(plan, None)?;
+    // What it learns from are values: no row is coded.
+    let own = work.matrix(None, Vec::new)?;
+    let matrix = own.as_ref().unwrap_or(base);
+    let (novelty, fitted) = Sums::new(work, matrix.spec())?.fit(plan, None)?;
     let form = Form::Novelty(novelty);
-    let importance = importance(work, matrix.spec(), &form, &risks.deciding);
+    let importance = importance(work, matrix.spec(), &form, &risks.deciding)?;
     let usage = DataUse::new(base, plan, settings, work.history, fitted);
     let tried = vec![("novelty".to_owned(), on_folds(&evaluation).per_hour())];
     let scored = Scored { form, learner: "novelty", calibration: Vec::new() };
-    let model = model(matrix, scored, &evaluation, settings, work.history);
+    let model = model(matrix, scored, &evaluation, settings, work.history)?;
     Ok(Learnt { model, evaluation, usage, tried, importance })
 }
 
@@ -93,14 +94,14 @@ impl<'a> Source<'a> {
     }
 
     /// Every accepted reading of a device: its row of the matrix, its time, its features.
-    fn walk(self, device: usize, mut each: impl FnMut(usize, i64, &[f64])) {
+    fn walk(self, device: usize, mut each: impl FnMut(usize, i64, &[f64])) -> Result<(), TrainError> {
         let mut row = self.base.devices[device].rows.start;
         let mut values = vec![f64::NAN; self.spec.len()];
         replay(self.history, &self.history.columns(), &self.history.devices[device], self.spec, |ts, state| {
             state.features(self.spec, &mut values);
             each(row, ts, &values);
             row += 1;
-        });
+        })
     }
 }
 
@@ -111,19 +112,20 @@ struct Sums {
 }
 
 impl Sums {
-    fn new(work: &Work<'_>, spec: &FeatureSpec) -> Self {
+    fn new(work: &Work<'_>, spec: &FeatureSpec) -> Result<Self, TrainError> {
         let empty = Moments::new(spec.len(), columns(spec));
         let (source, settings, cut) = (Source::new(work, spec), work.settings, work.plan.cut);
         let of = |device: usize| {
             let mut sums = [empty.clone(), empty.clone()];
             source.walk(device, |row, ts, values| {
-                if is_healthy(source.base.labels[row], settings) {
+                if is_healthy(source.base.label(row), settings) {
                     sums[usize::from(cut.is_some_and(|cut| ts >= cut.until))].add(values);
                 }
-            });
-            sums
+            })?;
+            Ok(sums)
         };
-        Self { devices: (0..work.base.devices.len()).into_par_iter().map(of).collect(), empty }
+        let devices: Result<Vec<_>, TrainError> = (0..work.base.devices.len()).into_par_iter().map(of).collect();
+        Ok(Self { devices: devices?, empty })
     }
 
     /// The form that may judge `part` (`None`: of all devices), and how many readings it is fitted on.
@@ -154,21 +156,21 @@ impl Judged {
     fn new(work: &Work<'_>) -> Result<Self, TrainError> {
         let rows = work.base.rows();
         let mut judged = Self { risks: vec![0.0; rows], loudest: vec![NONE; rows] };
-        let shared = regimes(work.fleet).next().is_none().then(|| Sums::new(work, work.base.spec()));
+        let shared = regimes(work.fleet).next().is_none().then(|| Sums::new(work, work.base.spec())).transpose()?;
         for part in work.plan.parts() {
             let word = if let Part::Fold(fold) = part { format!("fold {} of {}", fold + 1, work.plan.folds) } else { "hold-out".into() };
             (work.watch.progress)(&format!("{word}: novelty"));
             let spec = residual::spec(work.history, work.fleet, work.base, work.plan, Some(part), work.settings)?;
-            let own = shared.is_none().then(|| Sums::new(work, &spec));
+            let own = shared.is_none().then(|| Sums::new(work, &spec)).transpose()?;
             let sums = shared.as_ref().or(own.as_ref()).ok_or_else(|| TrainError::Fit("no sums".into()))?;
             let (novelty, _) = sums.fit(work.plan, Some(part))?;
-            judged.judge(work, &spec, &novelty, work.plan.judged(work.base, part));
+            judged.judge(work, &spec, &novelty, work.plan.judged(work.base, part))?;
         }
         Ok(judged)
     }
 
     /// Scores the rows of `ranges`, each of one device.
-    fn judge(&mut self, work: &Work<'_>, spec: &FeatureSpec, novelty: &Novelty, ranges: Vec<Range<usize>>) {
+    fn judge(&mut self, work: &Work<'_>, spec: &FeatureSpec, novelty: &Novelty, ranges: Vec<Range<usize>>) -> Result<(), TrainError> {
         let (source, components) = (Source::new(work, spec), spec.fleet().components.len());
         let of = |range: Range<usize>| {
             let device = source.base.devices.partition_point(|d| d.rows.end <= range.start);
@@ -179,19 +181,20 @@ impl Judged {
                     let component = loudest(&by_group(&added, components, |feature| spec.component(feature)));
                     found.push((novelty.risk(values), component.and_then(|c| u16::try_from(c).ok()).unwrap_or(NONE)));
                 }
-            });
-            (range.start, found)
+            })?;
+            Ok((range.start, found))
         };
-        for (start, found) in ranges.into_par_iter().map(of).collect::<Vec<_>>() {
+        for (start, found) in ranges.into_par_iter().map(of).collect::<Result<Vec<_>, TrainError>>()? {
             for (row, (risk, loudest)) in (start..).zip(found) {
                 (self.risks[row], self.loudest[row]) = (risk, loudest);
             }
         }
+        Ok(())
     }
 }
 
 /// What positive rows hang on; where there is none, the rows farthest from healthy ones.
-fn importance(work: &Work<'_>, spec: &FeatureSpec, form: &Form, risks: &[f64]) -> Importance {
+fn importance(work: &Work<'_>, spec: &FeatureSpec, form: &Form, risks: &[f64]) -> Result<Importance, TrainError> {
     let rows = explained(work, risks);
     let (mut sums, reasons, mut added) = (Added::new(spec), form.reasons(), vec![0.0; spec.len()]);
     for (device, rows) in rows.chunk_by(|a, b| a.0 == b.0).map(|rows| (rows[0].0, rows)) {
@@ -201,15 +204,15 @@ fn importance(work: &Work<'_>, spec: &FeatureSpec, form: &Form, risks: &[f64]) -
                 reasons.contributions(values, &mut added);
                 sums.add(spec, &added);
             }
-        });
+        })?;
     }
-    sums.share(spec)
+    Ok(sums.share(spec))
 }
 
 /// Device and row of those that are explained, ascending.
 fn explained(work: &Work<'_>, risks: &[f64]) -> Vec<(usize, usize)> {
     let horizon = work.settings.horizon();
-    let mut rows: Vec<usize> = (0..risks.len()).filter(|row| work.base.labels[*row].at(horizon) == Label::Positive).collect();
+    let mut rows: Vec<usize> = (0..risks.len()).filter(|row| work.base.label(*row).at(horizon) == Label::Positive).collect();
     if rows.is_empty() {
         let mut highest = risks.to_vec();
         let place = EXPLAINED.min(highest.len()).saturating_sub(1);

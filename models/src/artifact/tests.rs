@@ -117,12 +117,15 @@ fn a_novelty_model_comes_back_from_its_bytes_to_the_last_bit() {
     let (novel, bytes) = (novel(), novel().to_bytes().unwrap());
     let back = Model::parse(&bytes).unwrap();
     assert_eq!((back.to_bytes().unwrap(), &back.form), (bytes, &novel.form));
-    let row = &novel.self_test[0].row;
-    let (mut plain, mut laid_out) = ([0.0], [0.0]);
-    back.score(row, &mut plain);
-    back.scoring().score(row, &mut laid_out);
     let Form::Novelty(form) = &novel.form else { panic!() };
-    assert_eq!([plain[0].to_bits(), laid_out[0].to_bits()], [form.risk(row).to_bits(); 2]);
+    let (mut plain, mut laid_out, scoring) = ([0.0], [0.0], back.scoring());
+    for far in 0..100 {
+        let mut row = novel.self_test[0].row.clone();
+        row[0] += f64::from(far) / 7.0;
+        back.score(&row, &mut plain);
+        scoring.score(&row, &mut laid_out);
+        assert_eq!([plain[0].to_bits(), laid_out[0].to_bits()], [form.risk(&row).to_bits(); 2]);
+    }
     assert!(plain[0] > 0.5, "farther than healthy rows: {plain:?}");
 }
 

@@ -179,7 +179,8 @@ fn failures_are_priced_as_for_the_others_where_there_are_some() {
     assert!(e.failures.iter().all(|f| f.named.as_deref() == (f.outcome == "called").then_some("engine")), "{:?}", e.failures);
     assert!(e.hold_out.is_some_and(|h| h.policy.called > 0));
     // What comes before a failure is not healthy: had it been learnt as such, 9 would be usual.
-    assert!(terms(&learnt.model).terms[0].mean < 2.0);
+    let mean = terms(&learnt.model).terms[0].mean;
+    assert!((mean - 1.5).abs() < 0.1, "{mean}");
     assert_eq!(learnt.importance.components[0].0, "engine");
 }
 

@@ -424,8 +424,12 @@ mod tests {
     use super::*;
 
     type Row = (u8, i64, i64, i32);
+    /// A device and its rows.
+    type Share = (Box<str>, Range<usize>);
+    /// A reading's time and the bits of its values.
+    type Seen = (i64, Vec<u64>);
 
-    fn gathered(rows: &[Row], limit: usize) -> (bool, Vec<(Box<str>, Range<usize>)>, Vec<(i64, Vec<u64>)>) {
+    fn gathered(rows: &[Row], limit: usize) -> (bool, Vec<Share>, Vec<Seen>) {
         let mut gather = Gather::new(&Room::new(limit, None), 2);
         gather.capacity = gather.capacity.min(limit);
         for (n, (device, ts, seq, idx)) in rows.iter().enumerate() {

@@ -30,7 +30,7 @@ const RAW: usize = DEVICES * EACH * (SIGNALS + 1) * 8;
 /// `[train] memory_bytes` of the child.
 const MEMORY: usize = 64 << 20;
 /// What the child may allocate, its program's own needs included: less than the readings alone take.
-const LIMIT: usize = 240 << 20;
+const LIMIT: usize = 160 << 20;
 const SECOND: i64 = 1_000;
 const START: i64 = 1_790_000_000_000;
 

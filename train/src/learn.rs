@@ -77,6 +77,8 @@ struct Trial {
 /// Who is told what is done, and how long it may take.
 pub(crate) struct Watch<'a> {
     pub(crate) progress: &'a dyn Fn(&str),
+    /// Hears how many of how many fits are done.
+    pub(crate) fitted: &'a dyn Fn(usize, usize),
     pub(crate) started: std::time::Instant,
 }
 
@@ -161,6 +163,7 @@ impl Work<'_> {
             Ok(Trial { recipe, q, models: Vec::new(), rounds: Vec::new(), spent: Duration::ZERO })
         };
         let mut trials: Vec<Trial> = recipe::candidates(self.settings).into_iter().map(trial).collect::<Result<_, TrainError>>()?;
+        let (parts, mut made) = (self.plan.parts().count(), 0);
         for (done, part) in self.plan.parts().enumerate() {
             let word = if let Part::Fold(fold) = part { format!("fold {} of {}", fold + 1, self.plan.folds) } else { "hold-out".into() };
             let sample = sample::rows(self.base, &self.plan.learnt_from(self.base, Some(part)), self.settings, self.settings.seed);
@@ -170,9 +173,14 @@ impl Work<'_> {
             let matrix = own.as_deref().unwrap_or(self.base);
             let material = Material::new(matrix, &sample, self.settings)?;
             let mut fits = Vec::with_capacity(trials.len());
+            let candidates = trials.len();
             for trial in &mut trials {
                 (self.watch.progress)(&format!("{word}: {}", trial.recipe.describe()));
                 fits.push(trial.fit(&material)?);
+                made += 1;
+                let left = (parts - done - 1) * candidates + candidates - fits.len();
+                // One more is that of the model in service.
+                (self.watch.fitted)(made, made + left + 1);
             }
             drop(material);
             // All of them at one reading of the codes.

@@ -64,9 +64,29 @@ pub struct Outcome {
     pub metrics: Metrics,
 }
 
+/// What a run tells while it is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// What is begun, or was found, in words.
+    Said(&'a str),
+    /// So many of so many fits are done. There may be fewer of them than there seemed to be: recipes are given up for want of time.
+    Fitted {
+        /// Fits done.
+        done: usize,
+        /// Fits altogether.
+        of: usize,
+    },
+}
+
 /// Trains on the archive in `store` and, if it pays, moves the champion. `now_ms` dates the version; `progress` hears what is done. Of two runs
 /// at once the second is refused; one that fails leaves the champion as it is.
-pub async fn train(store: &Store, fleet: &Fleet, settings: &Settings, now_ms: i64, progress: &dyn Fn(&str)) -> Result<Outcome, TrainError> {
+pub async fn train(
+    store: &Store,
+    fleet: &Fleet,
+    settings: &Settings,
+    now_ms: i64,
+    progress: &dyn Fn(Step<'_>),
+) -> Result<Outcome, TrainError> {
     let registry = registry(store, fleet.written())?;
     let lock = Lock::take(store, registry.name(), now_ms).await?;
     let outcome = run(store, &registry, fleet, settings, now_ms, progress).await;
@@ -80,11 +100,12 @@ async fn run(
     fleet: &Fleet,
     settings: &Settings,
     now_ms: i64,
-    progress: &dyn Fn(&str),
+    progress: &dyn Fn(Step<'_>),
 ) -> Result<Outcome, TrainError> {
-    let watch = Watch { progress, started: std::time::Instant::now() };
+    let (say, fitted) = (|what: &str| progress(Step::Said(what)), |done, of| progress(Step::Fitted { done, of }));
+    let watch = Watch { progress: &say, fitted: &fitted, started: std::time::Instant::now() };
     let champion = champion(registry).await?;
-    let history = history::read(store, fleet, settings.room(), progress).await?;
+    let history = history::read(store, fleet, settings.room(), &say).await?;
     let mut learnt = busy(|| learn::learn(&history, fleet, settings, champion, &watch))?;
     drop(history);
     let seconds = watch.started.elapsed().as_secs_f64();

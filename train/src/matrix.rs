@@ -82,7 +82,7 @@ impl Matrix {
             times.extend(own);
             labels.extend(marked);
         }
-        let whole = vec![0..times.len()];
+        let whole = std::iter::once(0..times.len()).collect();
         Self::code(history, spec, Arc::new(times), Arc::new(labels), Arc::new(devices), whole)
     }
 

@@ -17,7 +17,7 @@ use homeward_models::{Fleet, WrittenFleet};
 use homeward_store::archive::{EventBatch, EventRow, TelemetryBatch, TelemetryRow, WriteOptions};
 use homeward_store::keys::{ArchiveKey, ModelName, Partition, Table, WriterId};
 use homeward_store::{Registry, Store};
-use homeward_train::{Settings, WrittenTrain};
+use homeward_train::{Settings, Step, WrittenTrain};
 
 /// Names the store to the child, and how much memory it may take by its settings.
 const CHILD: &str = "HOMEWARD_MEMORY_CHILD";
@@ -30,7 +30,7 @@ const RAW: usize = DEVICES * EACH * (SIGNALS + 1) * 8;
 /// `[train] memory_bytes` of the child.
 const MEMORY: usize = 64 << 20;
 /// What the child may allocate, its program's own needs included: less than the readings alone take.
-const LIMIT: usize = 240 << 20;
+const LIMIT: usize = 160 << 20;
 const SECOND: i64 = 1_000;
 const START: i64 = 1_790_000_000_000;
 
@@ -114,7 +114,7 @@ fn child() {
     let memory: usize = memory.parse().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let now = START + 1_000_000_000 + memory as i64;
-    let told = |line: &str| eprintln!("{line}");
+    let told = |step: Step<'_>| eprintln!("{step:?}");
     runtime.block_on(homeward_train::train(&store(Path::new(folder)), &fleet(), &settings(memory), now, &told)).unwrap();
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use homeward_models::ConfigError;
 use homeward_models::time::parse_duration;
-use homeward_train::{Metrics, Outcome, Settings, WrittenTrain, train, write_last_run};
+use homeward_train::{Metrics, Outcome, Settings, Step, WrittenTrain, train, write_last_run};
 use serde::Serialize;
 
 use crate::args::TrainArgs;
@@ -57,7 +57,18 @@ fn settings(config: &Config, args: &TrainArgs) -> anyhow::Result<Settings> {
 async fn once(config: &Config, settings: &Settings, json: bool) -> anyhow::Result<()> {
     let store = edges::store(config)?;
     let started = Instant::now();
-    let run = train(&store, &config.fleet, settings, now_ms(), &|step| report::say(&format!("train: {step}"))).await;
+    // On a terminal one line that moves, elsewhere a line a step.
+    let bar = report::bar(1, "train");
+    let told = |step: Step<'_>| match step {
+        Step::Said(what) if bar.is_hidden() => report::say(&format!("train: {what}")),
+        Step::Said(what) => bar.set_message(what.to_owned()),
+        Step::Fitted { done, of } => {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        }
+    };
+    let run = train(&store, &config.fleet, settings, now_ms(), &told).await;
+    bar.finish_and_clear();
     if let Some(file) = &settings.metrics_file {
         write_last_run(file, &config.fleet.name, now_ms(), started.elapsed().as_secs_f64(), run.as_ref())?;
     }

@@ -8,7 +8,9 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(model) = Model::parse(bytes) {
-        homeward_fuzz::check(&model.ensemble);
+        if let Some(ensemble) = model.form.ensemble() {
+            homeward_fuzz::check(ensemble);
+        }
         let again = model.to_bytes().unwrap();
         assert_eq!(Model::parse(&again).unwrap().to_bytes().unwrap(), again);
     }

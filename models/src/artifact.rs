@@ -9,6 +9,9 @@
 //! |---|---|
 //! | 1 | specification, ensemble, threshold, policy, self-test, lineage |
 //! | 2 | residual trees, calibration, drift reference, metrics |
+//! | 3 | `novelty` in the place of `ensemble` |
+//!
+//! A file is written as the lowest version that says all of it: one with trees as 2, which an older reader takes.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +19,15 @@ use crate::calibration::{BadCalibration, Calibration, WrittenCalibration};
 use crate::cost::{Costs, WrittenCosts};
 use crate::decision::{Rules, WrittenDecide};
 use crate::drift::{BadReference, Reference};
-use crate::ensemble::{Ensemble, Link, Scorer};
+use crate::ensemble::Ensemble;
 use crate::features::{BadResiduals, FeatureSpec, Residuals, WrittenResiduals};
+use crate::form::{Form, Scoring};
 use crate::label::Target;
+use crate::novelty::{BadNovelty, Novelty};
 use crate::{ConfigError, Fleet, WrittenFleet};
 
 /// The newest version of the file's schema that this code reads and writes.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 const FORMAT: &str = "homeward.model";
 
@@ -72,11 +77,11 @@ pub struct Model {
     pub horizons: Vec<i64>,
     /// The learner's name: `tree`.
     pub learner: String,
-    /// The classifier.
-    pub ensemble: Ensemble,
-    /// From each horizon's q, as the ensemble gives it, to its probability; none where the ensemble's own is taken as it is.
+    /// What scores.
+    pub form: Form,
+    /// From each horizon's q, as trees give it, to its probability; none where their own is taken as it is, and for novelty.
     pub calibration: Vec<Calibration>,
-    /// Risk at the last horizon that raises; chosen by cost.
+    /// Risk at the last horizon that raises; chosen by cost, for novelty by false alarms.
     pub threshold: f64,
     /// How alerts are raised and cleared, as written.
     pub decide: WrittenDecide,
@@ -118,6 +123,12 @@ pub enum BadModel {
     /// Its ensemble cannot be scored.
     #[error("model file: {0}")]
     Ensemble(#[from] crate::ensemble::BadEnsemble),
+    /// Its linear form cannot be scored.
+    #[error("model file: {0}")]
+    Novelty(#[from] BadNovelty),
+    /// It has other than one form.
+    #[error("model file: found {0}, expected exactly one of ensemble and novelty")]
+    Form(&'static str),
     /// Its residual trees do not fit its fleet.
     #[error("model file: {0}")]
     Residuals(#[from] BadResiduals),
@@ -150,7 +161,10 @@ struct File {
     target: String,
     horizons_ms: Vec<i64>,
     learner: String,
-    ensemble: Ensemble,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ensemble: Option<Ensemble>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    novelty: Option<Novelty>,
     #[serde(default)]
     calibration: Vec<WrittenCalibration>,
     threshold: f64,
@@ -188,20 +202,26 @@ impl Model {
         let file: File = serde_json::from_slice(bytes)?;
         let fleet = Fleet::check(&file.fleet)?;
         let spec = specification(&fleet, file.residuals)?;
-        let fits = fleet.fingerprint() == file.fingerprint && file.ensemble.features == spec.len() && file.typical.len() == spec.len();
-        if !fits || file.ensemble.horizons != file.horizons_ms.len() || !file.threshold.is_finite() {
-            let found = format!("fingerprint {} with {} features", file.fingerprint, file.ensemble.features);
+        let form = form(file.ensemble, file.novelty)?;
+        let fits = fleet.fingerprint() == file.fingerprint && form.features() == spec.len() && file.typical.len() == spec.len();
+        if !fits || !file.threshold.is_finite() {
+            let found = format!("fingerprint {} with {} features", file.fingerprint, form.features());
             return Err(ConfigError::new("fingerprint", found, format!("{} with {}", fleet.fingerprint(), spec.len())).into());
         }
-        if !matches!(file.calibration.len(), 0) && file.calibration.len() != file.horizons_ms.len() {
-            return Err(BadCalibration::Inconsistent("another number of curves than horizons").into());
+        if form.horizons() != file.horizons_ms.len() {
+            let expected = format!("{}, as many as its form has", form.horizons());
+            return Err(ConfigError::new("horizons_ms", file.horizons_ms.len(), expected).into());
+        }
+        let curves = file.calibration.len();
+        if curves != 0 && !(form.is_probability() && curves == file.horizons_ms.len()) {
+            return Err(BadCalibration::Inconsistent("another number of curves than horizons, or one of what is no probability").into());
         }
         let longest = file.horizons_ms.last().copied().unwrap_or_default();
         let model = Self {
             target: if file.target == "present" { Target::Present } else { Target::Failure },
             horizons: file.horizons_ms,
             learner: file.learner,
-            ensemble: file.ensemble.check()?,
+            form,
             calibration: file.calibration.into_iter().map(Calibration::check).collect::<Result<_, _>>()?,
             drift: file.drift.map(|d| d.check(spec.len())).transpose()?,
             threshold: file.threshold,
@@ -222,16 +242,21 @@ impl Model {
     /// The model file. The same model gives the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let fleet = self.spec.fleet();
+        let (version, ensemble, novelty) = match &self.form {
+            Form::Ensemble(ensemble) => (2, Some(ensemble.clone()), None),
+            Form::Novelty(novelty) => (3, None, Some(novelty.clone())),
+        };
         serde_json::to_vec(&File {
             format: FORMAT.into(),
-            version: SCHEMA,
+            version,
             fleet: fleet.written().clone(),
             fingerprint: fleet.fingerprint(),
             residuals: self.spec.residuals().map(|r| r.written().clone()).unwrap_or_default(),
             target: if self.target == Target::Present { "present" } else { "failure" }.into(),
             horizons_ms: self.horizons.clone(),
             learner: self.learner.clone(),
-            ensemble: self.ensemble.clone(),
+            ensemble,
+            novelty,
             calibration: self.calibration.iter().map(Calibration::written).collect(),
             drift: self.drift.clone(),
             threshold: self.threshold,
@@ -244,16 +269,14 @@ impl Model {
         })
     }
 
-    /// Risks of `row`, one a horizon, never decreasing: the ensemble's q, each calibrated, accumulated to risk_k = 1 − Π(1 − q). What a risk
-    /// is, by the plain walk; [`Scoring`] gives the same bits faster.
+    /// Risks of `row`, one a horizon, never decreasing. What a risk is, by [`Form::risks`]; [`Scoring`] gives the same bits faster.
     pub fn score(&self, row: &[f64], risks: &mut [f64]) {
-        self.ensemble.raw(row, risks);
-        finish(self.ensemble.link, &self.calibration, risks);
+        self.form.risks(row, &self.calibration, risks);
     }
 
     /// The model laid out for scoring many rows.
     pub fn scoring(&self) -> Scoring {
-        Scoring { scorer: Scorer::new(self.ensemble.clone()), calibration: self.calibration.clone() }
+        self.form.scoring(&self.calibration)
     }
 
     /// Scores the self-test rows and compares bit for bit.
@@ -272,28 +295,13 @@ impl Model {
     }
 }
 
-/// A model laid out for speed, made once: to the bits of [`Model::score`].
-#[derive(Debug, Clone)]
-pub struct Scoring {
-    scorer: Scorer,
-    calibration: Vec<Calibration>,
-}
-
-impl Scoring {
-    /// As [`Model::score`], to the last bit.
-    pub fn score(&self, row: &[f64], risks: &mut [f64]) {
-        self.scorer.raw(row, risks);
-        finish(self.scorer.ensemble().link, &self.calibration, risks);
-    }
-}
-
-/// Raw scores to risks, in place.
-fn finish(link: Link, calibration: &[Calibration], raw: &mut [f64]) {
-    let mut safe = 1.0;
-    for (k, risk) in raw.iter_mut().enumerate() {
-        let q = link.probability(*risk);
-        safe *= 1.0 - calibration.get(k).map_or(q, |curve| curve.apply(q));
-        *risk = 1.0 - safe;
+/// The one form that a file has, checked.
+fn form(ensemble: Option<Ensemble>, novelty: Option<Novelty>) -> Result<Form, BadModel> {
+    match (ensemble, novelty) {
+        (Some(ensemble), None) => Ok(Form::Ensemble(ensemble.check()?)),
+        (None, Some(novelty)) => Ok(Form::Novelty(novelty.check()?)),
+        (None, None) => Err(BadModel::Form("neither")),
+        (Some(_), Some(_)) => Err(BadModel::Form("both")),
     }
 }
 

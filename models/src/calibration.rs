@@ -103,8 +103,17 @@ impl Calibration {
     /// # Errors
     /// [`BadCalibration`]: nothing to fit on, unequal lengths, or a number that is none.
     pub fn fit_isotonic(scores: &[f64], labels: &[bool], weights: Option<&[f64]>) -> Result<Self, BadCalibration> {
-        let rows = rows(scores, labels, weights)?;
-        Ok(Self::Isotonic(Isotonic::through(&pool(by_score(rows)))))
+        Self::fit_isotonic_rows(paired(scores, labels, weights)?)
+    }
+
+    /// As [`Calibration::fit_isotonic`] of rows (score, label, weight), of which nothing but sixteen bytes each is kept.
+    ///
+    /// # Errors
+    /// [`BadCalibration`]: nothing to fit on, or a number that is none.
+    pub fn fit_isotonic_rows(given: impl Iterator<Item = (f64, bool, f64)>) -> Result<Self, BadCalibration> {
+        let mut rows = rows(given)?;
+        rows.sort_by(|a, b| a.score.total_cmp(&b.score));
+        Ok(Self::Isotonic(Isotonic::through(&pool(by_score(&rows)))))
     }
 
     /// The sigmoid fit. A fit that would descend (the scores rank the wrong way round) becomes the flat line at the smoothed share of positives.
@@ -112,7 +121,15 @@ impl Calibration {
     /// # Errors
     /// [`BadCalibration`]: nothing to fit on, unequal lengths, or a number that is none.
     pub fn fit_platt(scores: &[f64], labels: &[bool], weights: Option<&[f64]>) -> Result<Self, BadCalibration> {
-        Ok(Self::Platt(Platt::fit(&rows(scores, labels, weights)?)))
+        Self::fit_platt_rows(paired(scores, labels, weights)?)
+    }
+
+    /// As [`Calibration::fit_platt`] of rows (score, label, weight), of which nothing but sixteen bytes each is kept.
+    ///
+    /// # Errors
+    /// [`BadCalibration`]: nothing to fit on, or a number that is none.
+    pub fn fit_platt_rows(given: impl Iterator<Item = (f64, bool, f64)>) -> Result<Self, BadCalibration> {
+        Ok(Self::Platt(Platt::fit(rows(given)?)))
     }
 
     /// The probability for `score`, from 0 to 1, not descending in it. NaN gives NaN.
@@ -158,26 +175,45 @@ impl Calibration {
 #[derive(Debug, Clone, Copy)]
 struct Row {
     score: f64,
-    positive: bool,
-    weight: f64,
+    /// Above 0 if it is positive, below if it is not: sixteen bytes a row are fewer than 24.
+    signed: f64,
 }
 
-fn rows(scores: &[f64], labels: &[bool], weights: Option<&[f64]>) -> Result<Vec<Row>, BadCalibration> {
+impl Row {
+    fn weight(&self) -> f64 {
+        self.signed.abs()
+    }
+
+    fn positive(&self) -> bool {
+        self.signed > 0.0
+    }
+}
+
+/// Rows of equally long lists, weighing 1 unless it is said.
+fn paired<'a>(
+    scores: &'a [f64],
+    labels: &'a [bool],
+    weights: Option<&'a [f64]>,
+) -> Result<impl Iterator<Item = (f64, bool, f64)> + 'a, BadCalibration> {
     let found = weights.map_or(scores.len(), <[f64]>::len);
     if labels.len() != scores.len() || found != scores.len() {
         return Err(BadCalibration::Lengths { scores: scores.len(), labels: labels.len(), weights: found });
     }
-    let row = |i: usize| {
-        let (score, weight) = (scores[i], weights.map_or(1.0, |w| w[i]));
+    Ok((0..scores.len()).map(move |i| (scores[i], labels[i], weights.map_or(1.0, |w| w[i]))))
+}
+
+/// The rows of positive weight.
+fn rows(given: impl Iterator<Item = (f64, bool, f64)>) -> Result<Vec<Row>, BadCalibration> {
+    let row = |(row, (score, positive, weight)): (usize, (f64, bool, f64))| {
         if !score.is_finite() {
-            return Err(BadCalibration::NotFinite { what: "score", row: i, value: score });
+            return Err(BadCalibration::NotFinite { what: "score", row, value: score });
         }
         if !(weight.is_finite() && weight >= 0.0) {
-            return Err(BadCalibration::NotFinite { what: "weight", row: i, value: weight });
+            return Err(BadCalibration::NotFinite { what: "weight", row, value: weight });
         }
-        Ok(Row { score, positive: labels[i], weight })
+        Ok(Row { score, signed: if positive { weight } else { -weight } })
     };
-    let rows = (0..scores.len()).map(row).filter(|r| r.as_ref().map_or(true, |r| r.weight > 0.0)).collect::<Result<Vec<_>, _>>()?;
+    let rows = given.enumerate().map(row).filter(|r| r.as_ref().map_or(true, |r| r.signed != 0.0)).collect::<Result<Vec<_>, _>>()?;
     if rows.is_empty() { Err(BadCalibration::Empty) } else { Ok(rows) }
 }
 
@@ -196,26 +232,19 @@ impl Block {
     }
 }
 
-/// One block a distinct score, ascending.
-fn by_score(mut rows: Vec<Row>) -> Vec<Block> {
-    rows.sort_by(|a, b| a.score.total_cmp(&b.score));
-    let mut blocks: Vec<Block> = Vec::new();
-    for row in rows {
-        let positive = if row.positive { row.weight } else { 0.0 };
-        match blocks.last_mut() {
-            // Not by bits: -0 and 0 are one score.
-            Some(block) if block.last == row.score => {
-                block.weight += row.weight;
-                block.positive += positive;
-            }
-            _ => blocks.push(Block { first: row.score, last: row.score, weight: row.weight, positive }),
-        }
-    }
-    blocks
+/// One block a distinct score of sorted rows, ascending.
+fn by_score(sorted: &[Row]) -> impl Iterator<Item = Block> + '_ {
+    // Not by bits: -0 and 0 are one score.
+    sorted.chunk_by(|a, b| a.score == b.score).map(|rows| {
+        let mut block = Block { first: rows[0].score, last: rows[0].score, weight: rows[0].weight(), positive: 0.0 };
+        rows[1..].iter().for_each(|row| block.weight += row.weight());
+        rows.iter().filter(|row| row.positive()).for_each(|row| block.positive += row.weight());
+        block
+    })
 }
 
 /// Pools adjacent violators, and neighbours of equal rate.
-fn pool(blocks: Vec<Block>) -> Vec<Block> {
+fn pool(blocks: impl Iterator<Item = Block>) -> Vec<Block> {
     let mut pooled: Vec<Block> = Vec::new();
     for mut block in blocks {
         while let Some(before) = pooled.pop_if(|before| before.rate() >= block.rate()) {
@@ -285,42 +314,48 @@ impl Platt {
     }
 
     /// Fits on standardised scores, which keeps the Newton steps well conditioned whatever the scale.
-    fn fit(rows: &[Row]) -> Self {
-        let total: f64 = rows.iter().map(|r| r.weight).sum();
-        let positive: f64 = rows.iter().filter(|r| r.positive).map(|r| r.weight).sum();
+    fn fit(rows: Vec<Row>) -> Self {
+        let total: f64 = rows.iter().map(Row::weight).sum();
+        let positive: f64 = rows.iter().filter(|r| r.positive()).map(Row::weight).sum();
         let negative = total - positive;
         let flat = Self { slope: 0.0, offset: libm::log((negative + 1.0) / (positive + 1.0)) };
-        let mean = rows.iter().map(|r| r.weight * r.score).sum::<f64>() / total;
-        let spread = (rows.iter().map(|r| r.weight * (r.score - mean) * (r.score - mean)).sum::<f64>() / total).sqrt();
+        let mean = rows.iter().map(|r| r.weight() * r.score).sum::<f64>() / total;
+        let spread = (rows.iter().map(|r| r.weight() * (r.score - mean) * (r.score - mean)).sum::<f64>() / total).sqrt();
         if !(spread > 0.0 && spread.is_finite()) {
             return flat;
         }
-        let targets = [1.0 / (negative + 2.0), (positive + 1.0) / (positive + 2.0)];
-        let points: Vec<Point> = rows
-            .iter()
-            .map(|r| Point { x: (r.score - mean) / spread, target: targets[usize::from(r.positive)], weight: r.weight })
-            .collect();
+        let points = Points {
+            targets: [1.0 / (negative + 2.0), (positive + 1.0) / (positive + 2.0)],
+            // In the place of the rows.
+            rows: rows.into_iter().map(|r| Row { score: (r.score - mean) / spread, ..r }).collect(),
+        };
         let (a, b) = newton(&points, flat.offset, total);
         let fitted = Self { slope: a / spread, offset: b - a * mean / spread };
         if fitted.slope < 0.0 && fitted.slope.is_finite() && fitted.offset.is_finite() { fitted } else { flat }
     }
 }
 
-/// A standardised score and the probability it should have.
-struct Point {
-    x: f64,
-    target: f64,
-    weight: f64,
+/// Rows with standardised scores, and the probability that one should have which is not positive, and one which is.
+struct Points {
+    rows: Vec<Row>,
+    targets: [f64; 2],
+}
+
+impl Points {
+    /// Standardised score, probability it should have, weight.
+    fn each(&self) -> impl Iterator<Item = (f64, f64, f64)> + '_ {
+        self.rows.iter().map(|r| (r.score, self.targets[usize::from(r.positive())], r.weight()))
+    }
 }
 
 /// Least log loss over slope and offset: Newton's method with a line search (Lin, Lin and Weng 2007, their appendix 3).
-fn newton(points: &[Point], offset: f64, total: f64) -> (f64, f64) {
+fn newton(points: &Points, offset: f64, total: f64) -> (f64, f64) {
     let (mut a, mut b) = (0.0, offset);
     let mut loss = log_loss(points, a, b);
     for _ in 0..MAX_STEPS {
         let (mut h11, mut h22, mut h21, mut g1, mut g2) = (RIDGE, RIDGE, 0.0, 0.0, 0.0);
-        for Point { x, target, weight } in points {
-            let p = Platt { slope: a, offset: b }.apply(*x);
+        for (x, target, weight) in points.each() {
+            let p = Platt { slope: a, offset: b }.apply(x);
             let d2 = weight * p * (1.0 - p);
             let d1 = weight * (target - p);
             h11 += x * x * d2;
@@ -344,7 +379,7 @@ fn newton(points: &[Point], offset: f64, total: f64) -> (f64, f64) {
 }
 
 /// Halves the step until the loss falls enough.
-fn search(points: &[Point], (a, b): (f64, f64), (da, db): (f64, f64), (loss, descent): (f64, f64)) -> Option<(f64, f64)> {
+fn search(points: &Points, (a, b): (f64, f64), (da, db): (f64, f64), (loss, descent): (f64, f64)) -> Option<(f64, f64)> {
     let mut step = 1.0;
     while step >= MIN_STEP {
         let found = log_loss(points, a + step * da, b + step * db);
@@ -356,13 +391,13 @@ fn search(points: &[Point], (a, b): (f64, f64), (da, db): (f64, f64), (loss, des
     None
 }
 
-fn log_loss(points: &[Point], a: f64, b: f64) -> f64 {
-    let one = |Point { x, target, weight }: &Point| {
+fn log_loss(points: &Points, a: f64, b: f64) -> f64 {
+    let one = |(x, target, weight): (f64, f64, f64)| {
         let z = a * x + b;
         let loss = if z >= 0.0 { target * z + libm::log1p(libm::exp(-z)) } else { (target - 1.0) * z + libm::log1p(libm::exp(z)) };
         weight * loss
     };
-    points.iter().map(one).sum()
+    points.each().map(one).sum()
 }
 
 #[cfg(test)]

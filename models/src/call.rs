@@ -31,7 +31,7 @@ pub enum State {
 pub struct HorizonRisk {
     /// Seconds ahead.
     pub horizon_s: f64,
-    /// Probability of a failure within it.
+    /// Probability of a failure within it; of a novelty model a score from 0 to below 1 that is none.
     pub risk: f64,
 }
 
@@ -57,7 +57,7 @@ pub struct CallReason<'a> {
     pub contribution: f64,
 }
 
-/// Expected money of the ways to go on.
+/// Expected money of the ways to go on; `null` where the risk is no probability to weigh it by.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ExpectedCost {
     /// Of coming home.

@@ -5,7 +5,7 @@ mod action;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-pub use action::{Homing, Outlook, Sight, Situation, decide};
+pub use action::{Homing, Outlook, Sight, Situation, decide, unweighed};
 
 use crate::ConfigError;
 use crate::time::parse_duration;

@@ -21,6 +21,7 @@ pub mod error;
 pub mod event;
 pub mod features;
 pub mod fleet;
+pub mod form;
 pub mod import;
 pub mod label;
 pub mod novelty;

@@ -69,11 +69,13 @@ impl Novelty {
         score / (1.0 + score)
     }
 
-    /// What each column adds to the score; columns that are missing or not compared add nothing. `added` has an entry a column.
+    /// What each column adds to the score beyond what it adds on average over healthy rows, (z² − 1) ÷ known columns: the Shapley values of a sum whose
+    /// expectation is 1, so that a component of many signals is not louder than one of few. Columns that are missing or not compared add nothing.
+    /// `added` has an entry a column.
     pub fn contributions(&self, row: &[f64], added: &mut [f64]) {
         added.fill(0.0);
         let known = self.squares(row).count() as f64;
-        self.squares(row).for_each(|(feature, square)| added[feature] = square / known);
+        self.squares(row).for_each(|(feature, square)| added[feature] = (square - 1.0) / known);
     }
 
     fn squares<'a>(&'a self, row: &'a [f64]) -> impl Iterator<Item = (usize, f64)> + 'a {
@@ -105,12 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn contributions_add_up_to_the_score() {
+    fn contributions_add_up_to_the_score_less_that_of_healthy_rows() {
         let row = [14.0, 99.0, 1.0];
         let mut added = [7.0; 3];
         novelty().contributions(&row, &mut added);
-        assert_eq!(added, [2.0, 0.0, 0.5]);
-        assert_eq!(added.iter().sum::<f64>(), novelty().score(&row));
+        assert_eq!(added, [1.5, 0.0, 0.0]);
+        assert_eq!(added.iter().sum::<f64>(), novelty().score(&row) - 1.0);
         novelty().contributions(&[f64::NAN; 3], &mut added);
         assert_eq!(added, [0.0; 3]);
     }

@@ -5,6 +5,7 @@ pub(crate) mod proto;
 use prost::Message;
 
 use crate::ensemble::{Ensemble, Left, Link, Precision};
+use crate::form::Form;
 use proto::{Attribute, Dim, Entry, Graph, Model, Node, Opset, Shape, Tensor, TensorType, Type, Value, element, kind};
 
 /// The operator set of machine learning, where trees live.
@@ -12,11 +13,23 @@ pub(crate) const ML: &str = "ai.onnx.ml";
 /// Key of the model's metadata that holds the columns' names as a JSON array of strings.
 pub(crate) const NAMES: &str = "homeward.features";
 
-/// Why an ensemble cannot be written as an ONNX model.
+/// Why a model cannot be written as an ONNX model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{horizons} horizons: an ONNX tree classifier gives one probability, so that only a model of one horizon can be written")]
-pub struct Unsaid {
-    horizons: usize,
+pub enum Unsaid {
+    /// It has several horizons.
+    #[error("{0} horizons: an ONNX tree classifier gives one probability, so that only a model of one horizon can be written")]
+    Horizons(usize),
+    /// It has no trees.
+    #[error("a novelty model: it has no trees and no probability for an ONNX tree classifier; tree, forest and boost can be written")]
+    Novelty,
+}
+
+/// A model's form as an ONNX model, see [`to_onnx`].
+///
+/// # Errors
+/// [`Unsaid`] for several horizons, and for what has no trees.
+pub fn form_to_onnx(form: &Form, names: &[String]) -> Result<Vec<u8>, Unsaid> {
+    form.ensemble().map_or(Err(Unsaid::Novelty), |ensemble| to_onnx(ensemble, names))
 }
 
 /// The ensemble as an ONNX model (IR 8, ai.onnx.ml 3): one TreeEnsembleClassifier with input `features`, a tensor of rows, and outputs `label` and
@@ -30,7 +43,7 @@ pub struct Unsaid {
 /// [`Unsaid`] for several horizons.
 pub fn to_onnx(ensemble: &Ensemble, names: &[String]) -> Result<Vec<u8>, Unsaid> {
     if ensemble.horizons != 1 {
-        return Err(Unsaid { horizons: ensemble.horizons });
+        return Err(Unsaid::Horizons(ensemble.horizons));
     }
     let wide = ensemble.arithmetic.compare == Precision::F64;
     let model = Model {

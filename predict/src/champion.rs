@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use homeward_models::Fleet;
-use homeward_models::artifact::{BadModel, Model, Scoring};
+use homeward_models::artifact::{BadModel, Model};
+use homeward_models::form::Scoring;
 use homeward_store::keys::ModelVersion;
 use homeward_store::{Champion, ChampionChange, Registry, StoreError};
 use tokio::sync::watch;

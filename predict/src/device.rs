@@ -3,7 +3,7 @@
 use homeward_broker::Outgoing;
 use homeward_models::DeviceId;
 use homeward_models::call::{Action, Advice, ExpectedCost, State};
-use homeward_models::decision::{Change, Gate, Homing, Outlook, Rules, Sight, Standing, decide};
+use homeward_models::decision::{Change, Gate, Homing, Outlook, Rules, Sight, Standing, decide, unweighed};
 use homeward_models::features::{DeviceState, FeatureSpec};
 use homeward_store::archive::ScoreRow;
 
@@ -93,11 +93,14 @@ impl Device {
         Some(standing.alert_id)
     }
 
-    /// The advice of least expected cost now.
+    /// The advice of least expected cost now; where the risk is no probability, to come home.
     fn weigh(&self, speaker: &Speaker<'_>, homing: &Homing) -> (Advice, ExpectedCost) {
         let model = &speaker.service.model;
-        let outlook = Outlook { horizons: &model.horizons, risks: &self.risks };
-        decide(&outlook, &self.sight.situation(homing, self.ts), &model.costs, homing)
+        let situation = self.sight.situation(homing, self.ts);
+        if !model.form.is_probability() {
+            return unweighed(&situation);
+        }
+        decide(&Outlook { horizons: &model.horizons, risks: &self.risks }, &situation, &model.costs, homing)
     }
 
     /// A row of this device as it stands.

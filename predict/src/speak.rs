@@ -6,8 +6,7 @@ use homeward_models::call::{
     Action, Advice, Call, CallReason, ExpectedCost, Health, HealthAlert, HorizonRisk, ModelName, OperatorNote, State,
 };
 use homeward_models::decision::{Rules, Standing};
-use homeward_models::ensemble::Explainer;
-use homeward_models::ensemble::explain::{by_group, largest};
+use homeward_models::ensemble::explain::{by_group, largest, loudest};
 use homeward_models::topic::Topics;
 use serde::Serialize;
 
@@ -101,15 +100,14 @@ impl<'a> Speaker<'a> {
         let model = &self.service.model;
         let components = &model.spec.fleet().components;
         let sums = by_group(&self.added(row), components.len(), |feature| model.spec.component(feature));
-        let loudest = sums.iter().enumerate().filter(|(_, s)| **s > 0.0).max_by(|a, b| a.1.total_cmp(b.1))?;
-        Some(components[loudest.0].clone())
+        loudest(&sums).map(|component| components[component].clone())
     }
 
     /// What each feature added to the raw score of the last horizon.
     fn added(&self, row: &[f64]) -> Vec<f64> {
         let model = &self.service.model;
         let mut added = vec![0.0; row.len()];
-        Explainer::new(&model.ensemble).contributions(row, model.horizons.len() - 1, &mut added);
+        model.form.reasons().contributions(row, &mut added);
         added
     }
 

@@ -12,7 +12,9 @@ use homeward_models::decision::{Rules, WrittenDecide};
 use homeward_models::drift::{Learner, Reference};
 use homeward_models::ensemble::{Arithmetic, Ensemble, Link, Node};
 use homeward_models::features::FeatureSpec;
+use homeward_models::form::Form;
 use homeward_models::label::Target;
+use homeward_models::novelty::{Novelty, Term};
 use homeward_models::topic::{Topics, WrittenTopics};
 use homeward_models::{Fleet, WrittenFleet};
 use homeward_store::archive::{ScoreTable, WriteOptions, read_scores};
@@ -70,7 +72,7 @@ fn model(drift: Option<Reference>) -> Model {
         target: Target::Failure,
         horizons: vec![600_000],
         learner: "tree".into(),
-        ensemble,
+        form: Form::Ensemble(ensemble),
         calibration: vec![],
         threshold: 0.5,
         rules: Rules::check(&decide()).unwrap(),
@@ -256,6 +258,34 @@ fn a_device_that_cannot_make_it_home_is_told_to_land_and_one_that_may_is_called(
         let health: serde_json::Value = serde_json::from_slice(&healths.last().unwrap().payload).unwrap();
         assert_eq!(health["advice"], action);
     }
+}
+
+/// The fleet before its first failure: 20 degrees are usual, give or take 2.
+fn novel() -> Model {
+    let model = model(None);
+    let feature = (0..model.spec.len()).find(|f| model.spec.name(*f) == "temp.last").unwrap() as u32;
+    let form = Form::Novelty(Novelty { features: model.spec.len(), terms: vec![Term { feature, mean: 20.0, inverse: 0.5 }] });
+    Model { form, learner: "novelty".into(), threshold: 0.9, ..model }
+}
+
+#[test]
+fn a_novelty_model_calls_home_what_behaves_oddly_and_weighs_no_money_by_its_score() {
+    let (mut fleet, mut out) = (state(Model::parse(&novel().to_bytes().unwrap()).unwrap()), Vec::new());
+    for second in 0..6 {
+        // So far away that a risk of 0.99, were it a probability, would make it land.
+        let temp = if second < 3 { 23.0 } else { 90.0 };
+        let body = json!({"ts": BASE + second * 1_000, "temp": temp, "lat": 38.5, "lon": 127.0}).to_string();
+        handle(&mut fleet, second as usize, &("fleet/a/telemetry".into(), body), &mut out);
+    }
+    let calls: Vec<serde_json::Value> =
+        out.iter().filter(|o| o.topic.ends_with("return-to-base")).map(|o| serde_json::from_slice(&o.payload).unwrap()).collect();
+    assert_eq!(calls.len(), 1, "{calls:?}");
+    let call = &calls[0];
+    assert_eq!((&call["ts"], &call["action"], &call["component"]), (&(BASE + 4_000).into(), &"return".into(), &"motor".into()));
+    assert_eq!(call["cost"], json!({"return": null, "continue": null}));
+    assert_eq!(call["reasons"], json!([{"feature": "temp.last", "value": 90.0, "typical": 20.0, "contribution": 1224.0}]));
+    let score = 1225.0;
+    assert_eq!(call["risks"], json!([{"horizon_s": 600.0, "risk": score / (1.0 + score)}]));
 }
 
 #[test]

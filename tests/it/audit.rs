@@ -13,6 +13,7 @@ use homeward_models::cost::{Costs, WrittenCosts};
 use homeward_models::decision::{Rules, WrittenDecide};
 use homeward_models::ensemble::{Arithmetic, Ensemble, Link, Node};
 use homeward_models::features::FeatureSpec;
+use homeward_models::form::Form;
 use homeward_models::label::Target;
 use homeward_models::{Fleet, WrittenFleet};
 use homeward_store::archive::{ScoreBatch, ScoreRow, TelemetryBatch, TelemetryRow, WriteOptions, read_scores, read_telemetry};
@@ -75,7 +76,7 @@ fn model(fleet: &Fleet) -> Model {
         target: Target::Failure,
         horizons: HORIZONS.to_vec(),
         learner: "test".into(),
-        ensemble,
+        form: Form::Ensemble(ensemble),
         calibration,
         threshold: 0.5,
         rules: Rules::check(&decide).unwrap(),

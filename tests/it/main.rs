@@ -13,6 +13,7 @@ mod faults;
 mod fd001;
 mod harness;
 mod interchange;
+mod novelty;
 mod operation;
 mod predict;
 mod quarantine;

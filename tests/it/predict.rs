@@ -10,6 +10,7 @@ use homeward_models::cost::{Costs, WrittenCosts};
 use homeward_models::decision::{Rules, WrittenDecide};
 use homeward_models::ensemble::{Arithmetic, Ensemble, Link, Node};
 use homeward_models::features::FeatureSpec;
+use homeward_models::form::Form;
 use homeward_models::label::Target;
 use homeward_models::topic::{Topics, WrittenTopics};
 use homeward_models::{Fleet, WrittenFleet};
@@ -55,7 +56,7 @@ fn model(fleet: &Fleet, split: f64) -> Model {
         target: Target::Failure,
         horizons: vec![HORIZON],
         learner: "tree".into(),
-        ensemble,
+        form: Form::Ensemble(ensemble),
         threshold: 0.5,
         rules: Rules::check(&decide).unwrap(),
         decide,

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use homeward_train::binned::Binned;
-use homeward_train::learners::{Boost, Forest, Healthy, LearnError, Learner, NoveltySettings, Sample, Targets, Tree, Unchecked};
+use homeward_train::learners::{Boost, Forest, Healthy, LearnError, Learner, Moments, NoveltySettings, Sample, Targets, Tree, Unchecked};
 use linfa::dataset::DatasetBase;
 use linfa::traits::Fit;
 
@@ -118,7 +118,8 @@ fn fit(matrix: &Matrix, learner: &Learner) -> Result<Scorer, LearnError> {
 /// Fits on the rows that did not fail alone.
 fn novelty(matrix: &Matrix) -> Result<Scorer, LearnError> {
     let fitted = matrix.values.chunks(matrix.features).zip(&matrix.failed).take(matrix.fit_rows);
-    let healthy: Vec<Vec<f64>> = fitted.filter(|(_, failed)| !**failed).map(|(row, _)| row.to_vec()).collect();
+    let mut healthy = Moments::new(matrix.features, 0..matrix.features);
+    fitted.filter(|(_, failed)| !**failed).for_each(|(row, _)| healthy.add(row));
     let novelty = Unchecked::new(NoveltySettings::default()).fit(&DatasetBase::new(Healthy(&healthy), ()))?;
     let size = novelty.terms.len();
     Ok(Scorer { score: Box::new(move |row: &[f64]| novelty.score(row)), binning: 0.0, size })

@@ -62,9 +62,10 @@ pub struct Bins {
 }
 
 impl Bins {
-    /// Places at most `max_bins` (2 to 255) bins a feature by its values in `columns`. Values are finite or NaN, which is missing.
-    pub fn place(columns: Vec<Vec<f64>>, max_bins: usize) -> Self {
-        Self { edges: columns.into_par_iter().map(|column| place(column, max_bins.clamp(2, MAX_BINS))).collect() }
+    /// Places at most `max_bins` (2 to 255) bins for each of so many features by its values in `column`, one feature after the other. Values are finite
+    /// or NaN, which is missing.
+    pub fn place(features: usize, column: impl Fn(usize) -> Vec<f64> + Sync, max_bins: usize) -> Self {
+        Self { edges: (0..features).into_par_iter().map(|f| place(column(f), max_bins.clamp(2, MAX_BINS))).collect() }
     }
 
     /// Number of features.
@@ -173,36 +174,18 @@ pub struct Binned {
     groups: Vec<Vec<Block>>,
 }
 
-/// Codes rows one by one into a [`Binned`].
-pub struct Coder {
-    binned: Binned,
-    tables: Arc<Vec<Table>>,
-}
+/// Codes rows one by one.
+pub(crate) struct Coder(Vec<Table>);
 
 impl Coder {
-    /// An empty matrix over `bins`.
-    pub fn new(bins: Arc<Bins>) -> Self {
-        let tables = Arc::new(tables(&bins));
-        Self { binned: Binned::empty(bins), tables }
+    /// By `bins`.
+    pub(crate) fn new(bins: &Bins) -> Self {
+        Self(tables(bins))
     }
 
-    /// Another empty matrix over the same bins, for another thread.
-    pub fn sibling(&self) -> Self {
-        Self { binned: Binned::empty(self.binned.bins.clone()), tables: self.tables.clone() }
-    }
-
-    /// Adds a row; values are finite or NaN, which is missing.
-    pub fn push(&mut self, row: &[f64]) {
-        let mut lanes = row.chunks(LANES).zip(self.tables.chunks(LANES));
-        for (group, (_, width)) in self.binned.groups.iter_mut().zip(&self.binned.layout.groups) {
-            group.extend(lanes.by_ref().take(*width).map(|(values, tables)| code_lanes(values, tables)));
-        }
-        self.binned.rows += 1;
-    }
-
-    /// What was coded.
-    pub fn finish(self) -> Binned {
-        self.binned
+    /// Puts a row's codes, block by block, behind `blocks`; values are finite or NaN, which is missing.
+    pub(crate) fn push(&self, row: &[f64], blocks: &mut Vec<Block>) {
+        blocks.extend(row.chunks(LANES).zip(self.0.chunks(LANES)).map(|(values, tables)| code_lanes(values, tables)));
     }
 }
 
@@ -223,7 +206,7 @@ impl Binned {
         let blocks = 0..features.div_ceil(LANES);
         let placed = blocks.clone().into_par_iter().flat_map_iter(|b| {
             let columns = sample_columns(values, features, b * LANES..((b + 1) * LANES).min(features));
-            Bins::place(columns, max_bins).edges
+            columns.into_iter().map(|column| place(column, max_bins.clamp(2, MAX_BINS)))
         });
         let bins = Bins { edges: placed.collect() };
         let tables = tables(&bins);
@@ -249,11 +232,17 @@ impl Binned {
         Self { bins, rows: 0, groups: vec![Vec::new(); layout.groups.len()], layout }
     }
 
-    /// Puts the rows of `other`, coded by the same bins, behind these.
-    pub fn append(&mut self, other: Self) {
-        debug_assert_eq!(self.bins, other.bins);
-        self.rows += other.rows;
-        self.groups.par_iter_mut().zip(other.groups).for_each(|(group, more)| group.extend_from_slice(&more));
+    /// From rows that lie one behind the other, each with all its blocks.
+    pub(crate) fn from_blocks(bins: Arc<Bins>, blocks: &[Block]) -> Self {
+        let mut binned = Self::empty(bins);
+        let width = binned.layout.group_of.len();
+        binned.rows = blocks.len() / width.max(1);
+        let layout = &binned.layout;
+        binned.groups.par_iter_mut().zip(&layout.groups).for_each(|(group, (first, own))| {
+            group.reserve_exact(binned.rows * own);
+            blocks.chunks_exact(width).for_each(|row| group.extend_from_slice(&row[*first..first + own]));
+        });
+        binned
     }
 
     /// Where the bins lie.
@@ -380,13 +369,10 @@ mod tests {
         fn a_matrix_is_the_same_in_one_piece_and_row_by_row(rows in 1usize..40, features in 1usize..90, seed in any::<u64>()) {
             let values: Vec<f64> = (0..rows * features).map(|i| ((i as u64).wrapping_mul(seed | 1) % 17) as f64).collect();
             let whole = Binned::from_rows(&values, features, MAX_BINS);
-            let mut first = Coder::new(Arc::new(whole.bins().clone()));
-            let mut second = first.sibling();
-            for (i, row) in values.chunks(features).enumerate() {
-                if i < rows / 2 { first.push(row) } else { second.push(row) }
-            }
-            let mut joined = first.finish();
-            joined.append(second.finish());
+            let coder = Coder::new(whole.bins());
+            let mut blocks = Vec::new();
+            values.chunks(features).for_each(|row| coder.push(row, &mut blocks));
+            let joined = Binned::from_blocks(Arc::new(whole.bins().clone()), &blocks);
             prop_assert_eq!(joined.rows(), rows);
             prop_assert_eq!(joined.groups(), whole.groups());
         }

@@ -6,9 +6,11 @@
 use homeward_models::calibration::Calibration;
 
 use crate::Settings;
-use crate::learners::{Outcome, Targets};
+use crate::TrainError;
+use crate::learners::{Outcome, outcomes};
 use crate::matrix::Matrix;
 use crate::plan::{Part, Plan};
+use crate::room::Column;
 
 /// What the judged rows were given.
 pub(crate) struct Risks {
@@ -29,16 +31,16 @@ enum Kind {
 struct Rows {
     scores: Vec<f64>,
     labels: Vec<bool>,
-    folds: Vec<usize>,
+    folds: Vec<u32>,
 }
 
-/// Calibrates `raw`: q_k by horizon and row, the probability of a failure in (h_{k−1}, h_k] given none before.
-pub(crate) fn calibrate(matrix: &Matrix, plan: &Plan, raw: &[Vec<f64>], settings: &Settings) -> Risks {
+/// Calibrates `raw`: q_k by horizon and row, the probability of a failure in (h_{k−1}, h_k] given none before; one horizon is held at a time.
+pub(crate) fn calibrate(matrix: &Matrix, plan: &Plan, raw: Vec<Column>, settings: &Settings) -> Result<Risks, TrainError> {
     let mut deciding = vec![0.0f64; matrix.rows()];
     let mut calibrations = Vec::with_capacity(raw.len());
-    let targets = Targets::of_labels(&matrix.labels, &settings.horizons);
-    for (k, raw) in raw.iter().enumerate() {
-        let known = Rows::known(matrix, plan, raw, &targets, k);
+    for (k, raw) in raw.into_iter().enumerate() {
+        let raw = raw.whole()?;
+        let known = Rows::known(matrix, plan, &raw, &settings.horizons, k);
         let kind = known.best(plan.folds).0;
         let service = known.fit(kind, None);
         for part in plan.parts() {
@@ -53,19 +55,19 @@ pub(crate) fn calibrate(matrix: &Matrix, plan: &Plan, raw: &[Vec<f64>], settings
         }
         calibrations.push(service);
     }
-    Risks { deciding, calibrations }
+    Ok(Risks { deciding, calibrations })
 }
 
 impl Rows {
-    fn known(matrix: &Matrix, plan: &Plan, raw: &[f64], targets: &Targets, k: usize) -> Self {
+    fn known(matrix: &Matrix, plan: &Plan, raw: &[f64], horizons: &[i64], k: usize) -> Self {
         let mut rows = Self { scores: Vec::new(), labels: Vec::new(), folds: Vec::new() };
         for fold in 0..plan.folds {
             for row in plan.judged(matrix, Part::Fold(fold)).into_iter().flatten() {
-                let outcome = targets.outcome(row, k);
+                let outcome = outcomes(matrix.label(row), horizons).nth(k).unwrap_or(Outcome::Unknown);
                 if outcome != Outcome::Unknown {
                     rows.scores.push(raw[row]);
                     rows.labels.push(outcome == Outcome::Failed);
-                    rows.folds.push(fold);
+                    rows.folds.push(fold as u32);
                 }
             }
         }
@@ -74,11 +76,12 @@ impl Rows {
 
     /// The curve fitted on all folds but one.
     fn fit(&self, kind: Kind, but: Option<usize>) -> Calibration {
-        let weights: Vec<f64> = self.folds.iter().map(|f| if Some(*f) == but { 0.0 } else { 1.0 }).collect();
+        let others = self.folds.iter().enumerate().filter(|(_, fold)| Some(**fold as usize) != but);
+        let rows = others.map(|(row, _)| (self.scores[row], self.labels[row], 1.0));
         let fitted = match kind {
             Kind::Identity => return Calibration::Identity,
-            Kind::Platt => Calibration::fit_platt(&self.scores, &self.labels, Some(&weights)),
-            Kind::Isotonic => Calibration::fit_isotonic(&self.scores, &self.labels, Some(&weights)),
+            Kind::Platt => Calibration::fit_platt_rows(rows),
+            Kind::Isotonic => Calibration::fit_isotonic_rows(rows),
         };
         // Without a row to fit on the score is all there is.
         fitted.unwrap_or_default()
@@ -93,7 +96,8 @@ impl Rows {
     fn brier(&self, kind: Kind, folds: usize) -> f64 {
         let curves: Vec<Calibration> = (0..folds).map(|fold| self.fit(kind, Some(fold))).collect();
         let rows = self.scores.iter().zip(&self.labels).zip(&self.folds);
-        let squared = |((score, label), fold): ((&f64, &bool), &usize)| (curves[*fold].apply(*score) - f64::from(u8::from(*label))).powi(2);
+        let squared =
+            |((score, label), fold): ((&f64, &bool), &u32)| (curves[*fold as usize].apply(*score) - f64::from(u8::from(*label))).powi(2);
         rows.map(squared).sum::<f64>() / self.scores.len() as f64
     }
 }
@@ -109,7 +113,7 @@ mod tests {
         let mut unit = move || (chance.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         let scores: Vec<f64> = (0..20_000).map(|_| unit()).collect();
         let labels = scores.iter().map(|s| unit() < truth(*s)).collect();
-        Rows { folds: (0..scores.len()).map(|i| i % 5).collect(), scores, labels }
+        Rows { folds: (0..scores.len()).map(|i| (i % 5) as u32).collect(), scores, labels }
     }
 
     #[test]

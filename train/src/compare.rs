@@ -5,10 +5,11 @@ use homeward_models::cost::{Answer, End, LifeRows, Tally, operating_hours, price
 use homeward_models::label;
 
 use crate::evaluate::{paired, sum};
-use crate::history::History;
+use crate::history::{DeviceHistory, History};
+use crate::matrix::{accepted, replay};
 use crate::metrics::PolicyMetrics;
 use crate::plan::{FEW, end_of};
-use crate::score::{self, ScoredReading};
+use crate::score::{columns, risk};
 use crate::{Settings, TrainError};
 use serde::Serialize;
 
@@ -46,7 +47,7 @@ pub struct Compared {
     pub few: bool,
 }
 
-/// Prices both over `history` under `settings`' costs, each at its own threshold and rules.
+/// Prices both over `history` under `settings`' costs, each at its own threshold and rules. One device's readings are held at a time.
 pub(crate) fn compare(
     history: &History,
     first: Contestant<'_>,
@@ -54,12 +55,11 @@ pub(crate) fn compare(
     settings: &Settings,
 ) -> Result<Compared, TrainError> {
     let from_ms = first.seen().max(second.seen());
-    let scored = [first, second].map(|c| score::all(history, c.model));
+    let mean_life_h = mean_life(history, settings)?;
     let mut tallies = [Vec::new(), Vec::new()];
-    let mean_life_h = mean_life(history, &scored[0], settings);
-    for ((contestant, scored), tallies) in [first, second].iter().zip(&scored).zip(&mut tallies) {
-        for readings in scored.chunk_by(|a, b| a.device == b.device) {
-            tallies.push(tally(history, readings, contestant.model, settings, from_ms, mean_life_h));
+    for device in history.devices.iter().filter(|d| !d.rows.is_empty()) {
+        for (contestant, tallies) in [first, second].iter().zip(&mut tallies) {
+            tallies.push(tally(history, device, contestant.model, settings, from_ms, mean_life_h)?);
         }
     }
     let [first, second] = tallies;
@@ -74,34 +74,43 @@ pub(crate) fn compare(
 }
 
 /// What `model` costs over one device's readings later than `from`.
-fn tally(history: &History, readings: &[ScoredReading], model: &Model, settings: &Settings, from: i64, mean_life_h: f64) -> Tally {
-    let times: Vec<i64> = readings.iter().map(|r| r.ts).collect();
-    let scores: Vec<f64> = readings.iter().map(|r| r.risk).collect();
+fn tally(
+    history: &History,
+    device: &DeviceHistory,
+    model: &Model,
+    settings: &Settings,
+    from: i64,
+    mean_life_h: f64,
+) -> Result<Tally, TrainError> {
+    let (mut times, mut scores, mut row) = (Vec::new(), Vec::new(), vec![0.0; model.spec.len()]);
+    replay(history, &columns(history, &model.spec), device, &model.spec, |ts, state| {
+        times.push(ts);
+        // What came before is not priced.
+        scores.push(if ts > from { risk(model, state, &mut row) } else { f64::NAN });
+    })?;
     let mut total = Tally::default();
-    for (rows, end) in lives(history, readings, &times, settings) {
+    for (rows, end) in lives(device, &times, settings) {
         let rows = rows.start + times[rows.clone()].partition_point(|t| *t <= from)..rows.end;
         if !rows.is_empty() {
             let life = LifeRows { times: &times[rows.clone()], scores: &scores[rows], end };
             total.add(&price(life, model.threshold, &model.rules, &settings.costs, Answer::Inspect, mean_life_h));
         }
     }
-    total
+    Ok(total)
 }
 
-fn lives(history: &History, readings: &[ScoredReading], times: &[i64], settings: &Settings) -> Vec<(std::ops::Range<usize>, End)> {
-    let device = readings.first().and_then(|r| history.devices.iter().find(|d| d.name == r.device));
-    let marks = device.map(|d| label::marks(&d.events)).unwrap_or_default();
-    label::lives(times, &marks).iter().map(|l| (l.first..l.end, end_of(l, settings.target))).collect()
+fn lives(device: &DeviceHistory, times: &[i64], settings: &Settings) -> Vec<(std::ops::Range<usize>, End)> {
+    label::lives(times, &label::marks(&device.events)).iter().map(|l| (l.first..l.end, end_of(l, settings.target))).collect()
 }
 
-fn mean_life(history: &History, scored: &[ScoredReading], settings: &Settings) -> f64 {
+fn mean_life(history: &History, settings: &Settings) -> Result<f64, TrainError> {
     let (mut hours, mut failures) = (0.0, 0usize);
-    for readings in scored.chunk_by(|a, b| a.device == b.device) {
-        let times: Vec<i64> = readings.iter().map(|r| r.ts).collect();
-        for (rows, end) in lives(history, readings, &times, settings) {
+    for device in &history.devices {
+        let times = accepted(history, device)?;
+        for (rows, end) in lives(device, &times, settings) {
             hours += operating_hours(&times[rows], &settings.costs);
             failures += usize::from(end != End::Well);
         }
     }
-    hours / failures.max(1) as f64
+    Ok(hours / failures.max(1) as f64)
 }

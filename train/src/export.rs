@@ -35,7 +35,7 @@ pub(crate) fn features(
     let mut writer = ParquetWriter::new(file).with_compression(ParquetCompression::Zstd(None)).batched(&schema).map_err(failed)?;
     let mut rows = 0;
     for device in &history.devices {
-        table.add(history, device, spec);
+        table.add(history, device, spec)?;
         if table.ts.len() >= GROUP {
             rows += table.ts.len();
             writer.write_batch(&table.take().map_err(failed)?).map_err(failed)?;
@@ -76,7 +76,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn add(&mut self, history: &History, device: &DeviceHistory, spec: &FeatureSpec) {
+    fn add(&mut self, history: &History, device: &DeviceHistory, spec: &FeatureSpec) -> Result<(), TrainError> {
         let first = self.ts.len();
         let mut row = vec![0.0; spec.len()];
         let mut risks = vec![0.0; self.risks.len()];
@@ -88,10 +88,11 @@ impl<'a> Columns<'a> {
                 model.score(&row, &mut risks);
                 self.risks.iter_mut().zip(&risks).for_each(|(column, risk)| column.push(*risk));
             }
-        });
+        })?;
         let marks = label::marks(&device.events);
         self.labels.extend(label::label(&self.ts[first..], &marks, self.settings.target));
         self.device.extend(std::iter::repeat_n(device.name.clone(), self.ts.len() - first));
+        Ok(())
     }
 
     /// What has filled so far, as a frame; the columns are empty after that.

@@ -25,11 +25,24 @@ pub(crate) fn judge(promote: Promote, e: &Evaluation) -> (bool, String) {
 
 fn few(e: &Evaluation, saved: &str) -> String {
     let (called, failures) = (e.policy.called, e.policy.failures);
+    if failures == 0 {
+        return no_failure(e);
+    }
     let (low, high) = exact_interval(called, failures);
     format!(
         "fewer than ten failures prove nothing: {called} of {failures} called in time (95 % interval {:.0} to {:.0} %), {saved}; promote with promote = \"always\"",
         low * 100.0,
         high * 100.0
+    )
+}
+
+/// Without a failure cost can only rise by calling.
+fn no_failure(e: &Evaluation) -> String {
+    let (alarms, hours) = (e.policy.false_alarms, e.policy.hours);
+    let short = e.false_alarms_allowed.filter(|most| *most > 0.0).map(|most| 1000.0 / most).filter(|needed| hours < *needed);
+    let short = short.map_or(String::new(), |needed| format!(", fewer than the {needed:.0} hours in which one is allowed"));
+    format!(
+        "no failure that could prove anything: {alarms} false alarms in {hours:.1} operating hours{short}; promote with promote = \"always\""
     )
 }
 

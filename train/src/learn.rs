@@ -1,25 +1,34 @@
 //! From a history to a model: out-of-fold risks, calibration, threshold and verdict, then the recipe refitted on all.
 //!
-//! Pure but for the progress: the same history gives the same bytes.
+//! Pure but for the progress: the same history gives the same bytes. `novelty`, which learns from values and knows no failures, has its own way.
 
+mod novelty;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use homeward_models::artifact::{Lineage, Model, SelfTest};
+use homeward_models::calibration::Calibration;
 use homeward_models::drift::{Reference, is_counted};
-use homeward_models::ensemble::explain::by_group;
+use homeward_models::ensemble::explain::{by_group, loudest};
 use homeward_models::ensemble::{Ensemble, Explainer};
 use homeward_models::features::{FeatureSpec, regimes};
+use homeward_models::form::Form;
 use homeward_models::{Fleet, label::Target};
 
+use crate::binned::Binned;
 use crate::calibrate::{Risks, calibrate};
 use crate::evaluate::{Choice, Evaluation, Incumbent, Pricer, evaluate};
 use crate::history::History;
 use crate::matrix::{Matrix, replay};
 use crate::plan::{Part, Plan};
-use crate::recipe::{self, Recipe};
+use crate::recipe::{self, Material, Recipe};
+use crate::room::Column;
 use crate::usage::DataUse;
-use crate::{Settings, TrainError, residual, sample};
+use crate::{LearnerChoice, Settings, TrainError, coded, residual, sample};
 
 /// What a run has learnt.
 pub(crate) struct Learnt {
@@ -59,7 +68,7 @@ struct PartModel {
 /// A recipe while its folds are fitted.
 struct Trial {
     recipe: Recipe,
-    q: Vec<Vec<f64>>,
+    q: Vec<Column>,
     models: Vec<PartModel>,
     rounds: Vec<usize>,
     spent: Duration,
@@ -68,6 +77,8 @@ struct Trial {
 /// Who is told what is done, and how long it may take.
 pub(crate) struct Watch<'a> {
     pub(crate) progress: &'a dyn Fn(&str),
+    /// Hears how many of how many fits are done.
+    pub(crate) fitted: &'a dyn Fn(usize, usize),
     pub(crate) started: std::time::Instant,
 }
 
@@ -87,35 +98,41 @@ pub(crate) fn learn(
     champion: Option<Champion>,
     watch: &Watch<'_>,
 ) -> Result<Learnt, TrainError> {
-    let base = Matrix::build(history, &FeatureSpec::new(fleet), settings);
+    let base = Matrix::build(history, &FeatureSpec::new(fleet), settings)?;
+    let settings = &novelty::settle(&base, settings, champion.as_ref(), watch);
     base.check(settings)?;
-    let incumbent = champion.map(|c| incumbent(history, &base, c));
+    let incumbent = champion.map(|c| incumbent(history, &base, c)).transpose()?;
     let plan = Plan::new(&base, settings, incumbent.as_ref().map(|i| i.seen));
     let (rows, features, failures, folds) = (base.rows(), base.features, base.failures(), plan.folds);
     (watch.progress)(&format!("{rows} rows × {features} features, {failures} failures, {folds} folds"));
     let work = Work { history, fleet, settings, base: &base, plan: &plan, watch };
+    if settings.learner == LearnerChoice::Novelty {
+        return novelty::learn(&work, incumbent.as_ref());
+    }
     let (best, tried) = work.choose()?;
     (watch.progress)("pricing the policy and what it stands beside");
     let naming = |part: Part, row: usize| name(&base, &best.models, part, row);
-    let evaluation = evaluate(&base, &plan, &best.risks, settings, &naming, incumbent.as_ref());
+    let evaluation = evaluate(&base, &plan, &best.risks, settings, &naming, incumbent.as_ref())?;
     (watch.progress)(&format!("refitting {} on all devices", best.recipe.describe()));
-    let own = work.matrix(None)?;
-    let matrix = own.as_deref().unwrap_or(&base);
-    let everything = sample::rows(matrix, &plan.learnt_from(matrix, None), settings, settings.seed);
-    let fit = best.recipe.fit(matrix, &everything, settings)?;
-    let importance = importance(matrix, &fit.ensemble, settings);
+    let everything = sample::rows(&base, &plan.learnt_from(&base, None), settings, settings.seed);
+    let explained = explained(&base, settings);
+    let own = work.matrix(None, || coded::joined(&[everything.rows.as_slice(), &explained].concat(), &[]))?;
+    let matrix = own.as_ref().unwrap_or(&base);
+    let fit = best.recipe.fit(&Material::new(matrix, &everything, settings)?)?;
+    let importance = importance(matrix, &fit.ensemble, &explained)?;
     let usage = DataUse::new(&base, &plan, settings, history, everything.rows.len());
-    let model = model(matrix, fit.ensemble, &best, &evaluation, settings, history);
+    let scored = Scored { form: Form::Ensemble(fit.ensemble), learner: best.recipe.name(), calibration: best.risks.calibrations.clone() };
+    let model = model(matrix, scored, &evaluation, settings, history)?;
     Ok(Learnt { model, evaluation, usage, tried, importance })
 }
 
 /// The champion's risks of all rows that it has not seen.
-fn incumbent(history: &History, matrix: &Matrix, champion: Champion) -> Incumbent {
+fn incumbent(history: &History, matrix: &Matrix, champion: Champion) -> Result<Incumbent, TrainError> {
     let model = champion.model;
     let gap = model.horizons.last().copied().unwrap_or_default() + model.spec.fleet().windows.last().copied().unwrap_or_default();
     let seen = champion.until.saturating_add(gap);
-    let risks = crate::score::deciding(history, &model, matrix.rows(), seen);
-    Incumbent { version: champion.version, seen, model, risks }
+    let risks = crate::score::deciding(history, &model, matrix.rows(), seen)?;
+    Ok(Incumbent { version: champion.version, seen, model, risks })
 }
 
 /// All that judging recipes needs.
@@ -129,34 +146,51 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The matrix with the residuals that a model judged on `part` may use; `None` if the fleet has none: then it is the shared one.
-    fn matrix(&self, part: Option<Part>) -> Result<Option<Arc<Matrix>>, TrainError> {
+    /// The matrix with the residuals that a model judged on `part` may use, of which `kept` rows are coded; `None` if the fleet has none: then it is the
+    /// shared one.
+    fn matrix(&self, part: Option<Part>, kept: impl FnOnce() -> Vec<Range<usize>>) -> Result<Option<Matrix>, TrainError> {
         if regimes(self.fleet).next().is_none() {
             return Ok(None);
         }
         let spec = residual::spec(self.history, self.fleet, self.base, self.plan, part, self.settings)?;
-        Ok(Some(Arc::new(Matrix::build(self.history, &spec, self.settings))))
+        self.base.sibling(self.history, &spec, kept()).map(Some)
     }
 
     /// Tries the recipes and keeps the one of least cost over the folds.
     fn choose(&self) -> Result<(Judged, Vec<(String, f64)>), TrainError> {
-        let trial = |recipe| Trial {
-            recipe,
-            q: vec![vec![0.0; self.base.rows()]; self.settings.horizons.len()],
-            models: Vec::new(),
-            rounds: Vec::new(),
-            spent: Duration::ZERO,
+        let trial = |recipe| {
+            let q = self.settings.horizons.iter().map(|_| Column::zeros(&self.history.room, self.base.rows())).collect::<Result<_, _>>()?;
+            Ok(Trial { recipe, q, models: Vec::new(), rounds: Vec::new(), spent: Duration::ZERO })
         };
-        let mut trials: Vec<Trial> = recipe::candidates(self.settings).into_iter().map(trial).collect();
+        let mut trials: Vec<Trial> = recipe::candidates(self.settings).into_iter().map(trial).collect::<Result<_, TrainError>>()?;
+        let (parts, mut made) = (self.plan.parts().count(), 0);
         for (done, part) in self.plan.parts().enumerate() {
-            let own = self.matrix(Some(part))?;
-            let matrix = own.as_deref().unwrap_or(self.base);
             let word = if let Part::Fold(fold) = part { format!("fold {} of {}", fold + 1, self.plan.folds) } else { "hold-out".into() };
-            let sample = sample::rows(matrix, &self.plan.learnt_from(matrix, Some(part)), self.settings, self.settings.seed);
+            let sample = sample::rows(self.base, &self.plan.learnt_from(self.base, Some(part)), self.settings, self.settings.seed);
             enough(&sample, &word)?;
+            let judged = self.plan.judged(self.base, part);
+            let own = self.matrix(Some(part), || coded::joined(&sample.rows, &judged))?.map(|own| Arc::new(own.without_sample()));
+            let matrix = own.as_deref().unwrap_or(self.base);
+            let material = Material::new(matrix, &sample, self.settings)?;
+            let mut fits = Vec::with_capacity(trials.len());
+            let candidates = trials.len();
             for trial in &mut trials {
                 (self.watch.progress)(&format!("{word}: {}", trial.recipe.describe()));
-                trial.judge(matrix, part, own.clone(), &sample, self)?;
+                fits.push(trial.fit(&material)?);
+                made += 1;
+                let left = (parts - done - 1) * candidates + candidates - fits.len();
+                // One more is that of the model in service.
+                (self.watch.fitted)(made, made + left + 1);
+            }
+            drop(material);
+            // All of them at one reading of the codes.
+            for rows in judged {
+                matrix.coded.each(rows, |first, binned| {
+                    trials.iter_mut().zip(&fits).try_for_each(|(trial, fit)| trial.judge(fit, first, &binned))
+                })?;
+            }
+            for (trial, fit) in trials.iter_mut().zip(fits) {
+                trial.models.push(PartModel { part, ensemble: fit.ensemble, matrix: own.clone() });
             }
             self.spare(&mut trials, done + 1);
         }
@@ -178,7 +212,7 @@ impl Work<'_> {
         let (mut best, mut tried): (Option<Judged>, _) = (None, Vec::new());
         for mut trial in trials {
             trial.recipe.settle(&trial.rounds);
-            let risks = calibrate(self.base, self.plan, &trial.q, self.settings);
+            let risks = calibrate(self.base, self.plan, trial.q, self.settings)?;
             let cost = Choice::new(&pricer, self.plan, &risks.deciding).cost(&pricer, &risks.deciding);
             tried.push((trial.recipe.describe(), cost));
             if best.as_ref().is_none_or(|b| cost < b.cost) {
@@ -190,20 +224,20 @@ impl Work<'_> {
 }
 
 impl Trial {
-    /// Fits on what `part` may be judged by, and judges it.
-    fn judge(
-        &mut self,
-        matrix: &Matrix,
-        part: Part,
-        own: Option<Arc<Matrix>>,
-        sample: &sample::FitRows,
-        work: &Work<'_>,
-    ) -> Result<(), TrainError> {
+    /// Fits on what a part may be judged by.
+    fn fit(&mut self, material: &Material) -> Result<recipe::Fit, TrainError> {
         let started = Instant::now();
-        let fit = self.recipe.fit(matrix, sample, work.settings)?;
-        fit.score(matrix, work.plan.judged(matrix, part), &mut self.q);
+        let fit = self.recipe.fit(material)?;
         self.rounds.push(fit.rounds());
-        self.models.push(PartModel { part, ensemble: fit.ensemble, matrix: own });
+        self.spent += started.elapsed();
+        Ok(fit)
+    }
+
+    /// Judges the rows of `binned`, which are those from `first` on.
+    fn judge(&mut self, fit: &recipe::Fit, first: usize, binned: &Binned) -> Result<(), TrainError> {
+        let started = Instant::now();
+        let scores = fit.score(binned, self.q.len());
+        self.q.iter_mut().zip(&scores).try_for_each(|(q, scores)| q.write(first, scores))?;
         self.spent += started.elapsed();
         Ok(())
     }
@@ -219,56 +253,88 @@ fn enough(sample: &sample::FitRows, place: &str) -> Result<(), TrainError> {
 }
 
 /// The component whose features speak loudest for a failure, by the model that judged the row.
-fn name(base: &Matrix, models: &[PartModel], part: Part, row: usize) -> Option<String> {
-    let model = models.iter().find(|m| m.part == part)?;
+fn name(base: &Matrix, models: &[PartModel], part: Part, row: usize) -> Result<Option<String>, TrainError> {
+    let Some(model) = models.iter().find(|m| m.part == part) else { return Ok(None) };
     let (ensemble, matrix) = (&model.ensemble, model.matrix.as_deref().unwrap_or(base));
     let mut values = vec![0.0; matrix.features];
-    matrix.values(row, &mut values);
+    matrix.values(row, &mut values)?;
     let components = &matrix.spec().fleet().components;
     let mut added = vec![0.0; matrix.features];
     Explainer::new(ensemble).contributions(&values, ensemble.horizons - 1, &mut added);
     let sums = by_group(&added, components.len(), |feature| matrix.spec().component(feature));
-    let loudest = sums.iter().enumerate().filter(|(_, s)| **s > 0.0).max_by(|a, b| a.1.total_cmp(b.1))?;
-    Some(components[loudest.0].clone())
+    Ok(loudest(&sums).map(|component| components[component].clone()))
 }
 
 /// Rows that importance is measured on at most.
 const EXPLAINED: usize = 400;
 
-/// Share of the contributions' size by feature and component, over positive rows spread evenly.
-fn importance(matrix: &Matrix, ensemble: &Ensemble, settings: &Settings) -> Importance {
+/// The rows that importance is measured on: positive ones, spread evenly.
+fn explained(matrix: &Matrix, settings: &Settings) -> Vec<u32> {
     use homeward_models::label::Label;
-    let positive: Vec<usize> = (0..matrix.rows()).filter(|r| matrix.labels[*r].at(settings.horizon()) == Label::Positive).collect();
-    let step = positive.len().div_ceil(EXPLAINED).max(1);
-    let spec = matrix.spec();
-    let (mut features, mut components) = (vec![0.0; spec.len()], vec![0.0; spec.fleet().components.len() + 1]);
-    let (mut values, mut added) = (vec![0.0; spec.len()], vec![0.0; spec.len()]);
-    let explainer = Explainer::new(ensemble);
-    for row in positive.into_iter().step_by(step) {
-        matrix.values(row, &mut values);
-        explainer.contributions(&values, ensemble.horizons - 1, &mut added);
-        for (feature, contribution) in added.iter().enumerate() {
-            features[feature] += contribution.abs();
-            components[spec.component(feature).unwrap_or(spec.fleet().components.len())] += contribution.abs();
-        }
-    }
-    let total = features.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    let ranked = |sums: Vec<f64>, name: &dyn Fn(usize) -> String| {
-        let mut ranked: Vec<(String, f64)> =
-            sums.iter().enumerate().filter(|(_, s)| **s > 0.0).map(|(i, s)| (name(i), s / total)).collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        ranked
-    };
-    let component = |i: usize| spec.fleet().components.get(i).cloned().unwrap_or_else(|| "none named".into());
-    Importance { features: ranked(features, &|f| spec.name(f)), components: ranked(components, &component) }
+    let positive = || (0..matrix.rows()).filter(|r| matrix.label(*r).at(settings.horizon()) == Label::Positive);
+    let step = positive().count().div_ceil(EXPLAINED).max(1);
+    positive().step_by(step).map(|row| row as u32).collect()
 }
 
-fn model(matrix: &Matrix, ensemble: Ensemble, best: &Judged, evaluation: &Evaluation, settings: &Settings, history: &History) -> Model {
+/// Share of the contributions' size by feature and component, over `rows`.
+fn importance(matrix: &Matrix, ensemble: &Ensemble, rows: &[u32]) -> Result<Importance, TrainError> {
+    let spec = matrix.spec();
+    let (mut sums, mut values, mut added) = (Added::new(spec), vec![0.0; spec.len()], vec![0.0; spec.len()]);
+    let explainer = Explainer::new(ensemble);
+    for row in rows {
+        matrix.values(*row as usize, &mut values)?;
+        explainer.contributions(&values, ensemble.horizons - 1, &mut added);
+        sums.add(spec, &added);
+    }
+    Ok(sums.share(spec))
+}
+
+/// Sizes of contributions, summed by feature and component; the last component is none.
+struct Added {
+    features: Vec<f64>,
+    components: Vec<f64>,
+}
+
+impl Added {
+    fn new(spec: &FeatureSpec) -> Self {
+        Self { features: vec![0.0; spec.len()], components: vec![0.0; spec.fleet().components.len() + 1] }
+    }
+
+    /// What the features added in one row.
+    fn add(&mut self, spec: &FeatureSpec, added: &[f64]) {
+        for (feature, contribution) in added.iter().enumerate() {
+            self.features[feature] += contribution.abs();
+            self.components[spec.component(feature).unwrap_or(spec.fleet().components.len())] += contribution.abs();
+        }
+    }
+
+    fn share(self, spec: &FeatureSpec) -> Importance {
+        let total = self.features.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+        let ranked = |sums: Vec<f64>, name: &dyn Fn(usize) -> String| {
+            let mut ranked: Vec<(String, f64)> =
+                sums.iter().enumerate().filter(|(_, s)| **s > 0.0).map(|(i, s)| (name(i), s / total)).collect();
+            ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            ranked
+        };
+        let component = |i: usize| spec.fleet().components.get(i).cloned().unwrap_or_else(|| "none named".into());
+        Importance { features: ranked(self.features, &|f| spec.name(f)), components: ranked(self.components, &component) }
+    }
+}
+
+/// What scores, as the model file names it.
+struct Scored {
+    form: Form,
+    learner: &'static str,
+    calibration: Vec<Calibration>,
+}
+
+fn model(matrix: &Matrix, scored: Scored, evaluation: &Evaluation, settings: &Settings, history: &History) -> Result<Model, TrainError> {
     let mut model = Model {
         target: settings.target,
-        horizons: settings.horizons.clone(),
-        learner: best.recipe.name().into(),
-        calibration: best.risks.calibrations.clone(),
+        // One that knows fewer knows the last, which decides.
+        horizons: settings.horizons[settings.horizons.len() - scored.form.horizons()..].to_vec(),
+        learner: scored.learner.into(),
+        calibration: scored.calibration,
         threshold: evaluation.threshold,
         decide: settings.decide.clone(),
         rules: settings.rules,
@@ -284,12 +350,12 @@ fn model(matrix: &Matrix, ensemble: Ensemble, best: &Judged, evaluation: &Evalua
             code: env!("CARGO_PKG_VERSION").into(),
         },
         metrics: serde_json::Value::Null,
-        ensemble,
+        form: scored.form,
         spec: matrix.spec().clone(),
     };
     model.self_test = self_test(matrix, &model);
-    model.drift = Some(drift(matrix, history, &model));
-    model
+    model.drift = Some(drift(matrix, history, &model)?);
+    Ok(model)
 }
 
 /// Rows whose risks a reader must reproduce bit for bit: sixteen, spread evenly over the sample.
@@ -305,7 +371,7 @@ fn self_test(matrix: &Matrix, model: &Model) -> Vec<SelfTest> {
 }
 
 /// How features and risks are distributed in training, day by day.
-fn drift(matrix: &Matrix, history: &History, model: &Model) -> Reference {
+fn drift(matrix: &Matrix, history: &History, model: &Model) -> Result<Reference, TrainError> {
     let deciding = |row: &[f64]| {
         let mut risks = vec![0.0; model.horizons.len()];
         model.score(row, &mut risks);
@@ -320,9 +386,9 @@ fn drift(matrix: &Matrix, history: &History, model: &Model) -> Reference {
                 state.features(&model.spec, &mut row);
                 learner.add(ts, &row, deciding(&row));
             }
-        });
+        })?;
     }
-    learner.finish()
+    Ok(learner.finish())
 }
 
 /// What positives come of.
@@ -332,6 +398,3 @@ pub(crate) fn positives_word(target: Target) -> &'static str {
         Target::Present => "faults (event fault)",
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,6 +6,7 @@
 
 pub mod binned;
 mod calibrate;
+mod coded;
 mod compare;
 mod error;
 mod evaluate;
@@ -19,9 +20,11 @@ mod matrix;
 mod metrics;
 mod monitor;
 mod plan;
+mod readings;
 mod recipe;
 mod report;
 mod residual;
+mod room;
 mod sample;
 mod score;
 mod settings;
@@ -46,6 +49,7 @@ pub use settings::{LearnerChoice, Promote, Settings, WrittenTrain};
 
 use learn::{Champion, Learnt, Watch};
 use lock::Lock;
+use room::Room;
 
 /// What a run ended with.
 #[derive(Debug)]
@@ -60,9 +64,29 @@ pub struct Outcome {
     pub metrics: Metrics,
 }
 
+/// What a run tells while it is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// What is begun, or was found, in words.
+    Said(&'a str),
+    /// So many of so many fits are done. There may be fewer of them than there seemed to be: recipes are given up for want of time.
+    Fitted {
+        /// Fits done.
+        done: usize,
+        /// Fits altogether.
+        of: usize,
+    },
+}
+
 /// Trains on the archive in `store` and, if it pays, moves the champion. `now_ms` dates the version; `progress` hears what is done. Of two runs
 /// at once the second is refused; one that fails leaves the champion as it is.
-pub async fn train(store: &Store, fleet: &Fleet, settings: &Settings, now_ms: i64, progress: &dyn Fn(&str)) -> Result<Outcome, TrainError> {
+pub async fn train(
+    store: &Store,
+    fleet: &Fleet,
+    settings: &Settings,
+    now_ms: i64,
+    progress: &dyn Fn(Step<'_>),
+) -> Result<Outcome, TrainError> {
     let registry = registry(store, fleet.written())?;
     let lock = Lock::take(store, registry.name(), now_ms).await?;
     let outcome = run(store, &registry, fleet, settings, now_ms, progress).await;
@@ -76,11 +100,12 @@ async fn run(
     fleet: &Fleet,
     settings: &Settings,
     now_ms: i64,
-    progress: &dyn Fn(&str),
+    progress: &dyn Fn(Step<'_>),
 ) -> Result<Outcome, TrainError> {
-    let watch = Watch { progress, started: std::time::Instant::now() };
+    let (say, fitted) = (|what: &str| progress(Step::Said(what)), |done, of| progress(Step::Fitted { done, of }));
+    let watch = Watch { progress: &say, fitted: &fitted, started: std::time::Instant::now() };
     let champion = champion(registry).await?;
-    let history = history::read(store, fleet, progress).await?;
+    let history = history::read(store, fleet, settings.room(), &say).await?;
     let mut learnt = busy(|| learn::learn(&history, fleet, settings, champion, &watch))?;
     drop(history);
     let seconds = watch.started.elapsed().as_secs_f64();
@@ -128,15 +153,15 @@ pub async fn export_features(
     path: &std::path::Path,
     progress: &dyn Fn(&str),
 ) -> Result<usize, TrainError> {
-    let history = history::read(store, fleet, progress).await?;
+    let history = history::read(store, fleet, settings.room(), progress).await?;
     let spec = model.map_or_else(|| FeatureSpec::new(fleet), |m| m.spec.clone());
     busy(|| export::features(&history, &spec, model, settings, path))
 }
 
 /// Every accepted reading of the archive in `store` with its label and the risk that `model` gives it, as predict would.
 pub async fn score(store: &Store, model: &Model) -> Result<Vec<ScoredReading>, TrainError> {
-    let history = history::read(store, model.spec.fleet(), &|_| ()).await?;
-    Ok(score::all(&history, model))
+    let history = history::read(store, model.spec.fleet(), Room::new(settings::MEMORY_BYTES / 2, None), &|_| ()).await?;
+    score::all(&history, model)
 }
 
 /// Prices two models on what of the archive is later than both have seen.
@@ -147,7 +172,7 @@ pub async fn compare(
     first: Contestant<'_>,
     second: Contestant<'_>,
 ) -> Result<Compared, TrainError> {
-    let history = history::read(store, fleet, &|_| ()).await?;
+    let history = history::read(store, fleet, settings.room(), &|_| ()).await?;
     busy(|| compare::compare(&history, first, second, settings))
 }
 

@@ -160,18 +160,21 @@ pub struct Metrics {
     pub rows: usize,
     /// The positive ones of them.
     pub positives: usize,
-    /// Average precision over those rows.
-    pub average_precision: f64,
+    /// Average precision over those rows; none without both kinds, as are the next two.
+    pub average_precision: Option<f64>,
     /// Area under the ROC curve over those rows.
-    pub auc: f64,
-    /// Brier score over those rows.
-    pub brier: f64,
+    pub auc: Option<f64>,
+    /// Brier score over those rows; none where risks are no probabilities, as are the next two.
+    pub brier: Option<f64>,
     /// 1 − Brier score over that of the prevalence.
-    pub brier_skill: f64,
+    pub brier_skill: Option<f64>,
     /// Calibration slope near the threshold; none where there is too little.
     pub calibration_slope: Option<f64>,
-    /// Threshold of least cost; above 1 if never is cheapest.
+    /// Threshold of least cost, of `novelty` the lowest within its false alarms; above 1 if it never calls.
     pub threshold: f64,
+    /// False alarms in 1,000 operating hours that `novelty` chose its threshold by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub false_alarms_allowed: Option<f64>,
     /// Mean operating hours between failures.
     pub mean_life_h: f64,
     /// The classifier's policy.
@@ -222,6 +225,7 @@ pub struct Metrics {
 impl Metrics {
     pub(crate) fn new(e: &Evaluation, usage: &DataUse, model: &Model, tried: &[(String, f64)], seconds: f64) -> Self {
         let present = model.target == homeward_models::label::Target::Present;
+        let probable = |value: f64| known(value).filter(|_| model.form.is_probability());
         Self {
             format: 2,
             learner: model.learner.clone(),
@@ -236,12 +240,13 @@ impl Metrics {
             always_missing: usage.always_missing.clone(),
             rows: e.rows.rows,
             positives: e.rows.positives,
-            average_precision: e.rows.average_precision,
-            auc: e.rows.auc,
-            brier: e.rows.brier,
-            brier_skill: e.rows.brier_skill,
-            calibration_slope: known(e.rows.slope),
+            average_precision: known(e.rows.average_precision),
+            auc: known(e.rows.auc),
+            brier: probable(e.rows.brier),
+            brier_skill: probable(e.rows.brier_skill),
+            calibration_slope: probable(e.rows.slope),
             threshold: e.threshold,
+            false_alarms_allowed: e.false_alarms_allowed,
             mean_life_h: e.mean_life_h,
             policy: (&e.policy).into(),
             cost_per_hour_interval: e.interval,
@@ -258,7 +263,7 @@ impl Metrics {
             hold_out: e.hold_out.as_ref().map(hold_out),
             champion: e.against.as_ref().map(against),
             components: components(&e.failures),
-            found_within_5s: present.then(|| found_within(&e.failures, 5_000)),
+            found_within_5s: (present && !e.failures.is_empty()).then(|| found_within(&e.failures, 5_000)),
             detection_delay_s: present.then(|| median_delay(&e.failures)).flatten(),
             tried: tried.to_vec(),
             outcomes: e.failures.iter().map(outcome).collect(),
@@ -341,7 +346,7 @@ fn components(failures: &[FailureOutcome]) -> Vec<ComponentMetrics> {
 }
 
 fn found_within(failures: &[FailureOutcome], ms: i64) -> f64 {
-    failures.iter().filter(|f| f.outcome == "called" && f.lead_ms <= ms).count() as f64 / failures.len().max(1) as f64
+    failures.iter().filter(|f| f.outcome == "called" && f.lead_ms <= ms).count() as f64 / failures.len() as f64
 }
 
 fn median_delay(failures: &[FailureOutcome]) -> Option<f64> {

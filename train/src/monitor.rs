@@ -28,7 +28,9 @@ fn text(name: &str, now_ms: i64, seconds: f64, run: Result<&Outcome, &TrainError
         gauge("failures", "Failures it learnt from.", m.labels.failures as f64);
         gauge("cost_per_hour", "What its policy costs an operating hour, on data not seen.", m.policy.cost_per_hour);
         gauge("never_cost_per_hour", "What never calling costs.", m.never.cost_per_hour);
-        gauge("average_precision", "Average precision over rows not seen.", m.average_precision);
+        if let Some(average_precision) = m.average_precision {
+            gauge("average_precision", "Average precision over rows not seen.", average_precision);
+        }
     }
     lines
 }

@@ -10,8 +10,8 @@ use homeward_models::cost::End;
 use homeward_models::label::{Life, Target};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::Settings;
 use crate::matrix::Matrix;
+use crate::{LearnerChoice, Settings};
 
 /// Fewer failures than this prove nothing.
 pub(crate) const FEW: usize = 10;
@@ -66,7 +66,9 @@ impl Plan {
         let few = failures.len() < FEW;
         let mut plan = Self { folds: 0, device: Vec::new(), cut: None, few, stretches: Vec::new() };
         if few {
-            plan.folds = failing.max(2);
+            // Without failing devices to leave out, healthy ones are: every row is judged by a form that does not know its device.
+            let healthy = if settings.learner == LearnerChoice::Novelty { settings.folds.min(matrix.devices.len()) } else { 2 };
+            plan.folds = failing.max(2).max(healthy);
             plan.device = deal(matrix, plan.folds, settings.seed).into_iter().map(Some).collect();
         } else {
             plan.cut = cut(matrix, &failures, settings, seen);
@@ -97,12 +99,14 @@ impl Plan {
 
     /// The rows that a model may learn from which is judged on `part`; `None` for all of them.
     pub(crate) fn learnt_from(&self, matrix: &Matrix, part: Option<Part>) -> Vec<Range<usize>> {
-        let devices = matrix.devices.iter().zip(&self.device);
         let Some(part) = part else { return matrix.devices.iter().map(|d| d.rows.clone()).collect() };
-        devices
-            .filter(|(_, fold)| fold.is_some_and(|f| part != Part::Fold(f)))
-            .map(|(device, _)| self.before_cut(matrix, &device.rows))
-            .collect()
+        let devices = matrix.devices.iter().enumerate().filter(|(d, _)| self.teaches(*d, part));
+        devices.map(|(_, device)| self.before_cut(matrix, &device.rows)).collect()
+    }
+
+    /// Whether a model that is judged on `part` may learn from what a device did before the hold-out in time.
+    pub(crate) fn teaches(&self, device: usize, part: Part) -> bool {
+        self.device[device].is_some_and(|fold| part != Part::Fold(fold))
     }
 
     /// The rows that are judged as `part`.

@@ -1,9 +1,8 @@
 //! Recipes: a learner with its settings, the ones that are tried, and how each is fitted.
 
-use std::ops::Range;
-
 use homeward_models::ensemble::Ensemble;
 
+use crate::binned::Binned;
 use crate::learners::{Boost, Fitted, Forest, Learner, Sample, Targets, Tree};
 use crate::matrix::Matrix;
 use crate::sample::FitRows;
@@ -55,6 +54,8 @@ pub(crate) fn candidates(settings: &Settings) -> Vec<Recipe> {
         LearnerChoice::Forest => vec![forest],
         LearnerChoice::Boost => boosts.collect(),
         LearnerChoice::Auto => boosts.chain([tree, forest]).collect(),
+        // Learns from values, not from codes: see `learn::novelty`.
+        LearnerChoice::Novelty => Vec::new(),
     }
 }
 
@@ -70,13 +71,11 @@ impl Recipe {
     }
 
     /// Fits on weighed rows. A learner that can stop early first finds out when on devices of an inner fold, then learns from all rows.
-    pub(crate) fn fit(&self, matrix: &Matrix, sample: &FitRows, settings: &Settings) -> Result<Fit, TrainError> {
-        let mut weights = vec![0.0; matrix.rows()];
-        sample.rows.iter().zip(&sample.weights).for_each(|(row, weight)| weights[*row as usize] = *weight);
-        let targets = Targets::of_labels(&matrix.labels, &settings.horizons).with_weights(weights);
-        let learner = stopped(&self.learner, matrix, sample, &targets, settings);
-        let fitted = learner.fit(Sample::new(&matrix.binned, &sample.rows), &targets).map_err(TrainError::fit)?;
-        Ok(Fit { ensemble: fitted.to_ensemble(&matrix.binned), fitted })
+    pub(crate) fn fit(&self, material: &Material) -> Result<Fit, TrainError> {
+        let learner = stopped(&self.learner, material);
+        let sample = Sample::new(&material.binned, &material.rows);
+        let fitted = learner.fit(sample, &material.targets).map_err(TrainError::fit)?;
+        Ok(Fit { ensemble: fitted.to_ensemble(&material.binned), fitted })
     }
 
     /// For the final fit on all rows, takes over when the folds' fits stopped: the median, so that no fold decides.
@@ -90,20 +89,43 @@ impl Recipe {
     }
 }
 
+/// What recipes are fitted on: the rows' codes, numbered anew, and what is known of them.
+pub(crate) struct Material {
+    binned: Binned,
+    targets: Targets,
+    /// All of them.
+    rows: Vec<u32>,
+    /// Those of the inner fold, and the others.
+    inner: (Vec<u32>, Vec<u32>),
+}
+
+impl Material {
+    /// The rows of `sample`.
+    pub(crate) fn new(matrix: &Matrix, sample: &FitRows, settings: &Settings) -> Result<Self, TrainError> {
+        let labels: Vec<_> = sample.rows.iter().map(|row| matrix.label(*row as usize)).collect();
+        Ok(Self {
+            binned: matrix.codes(&sample.rows)?,
+            targets: Targets::of_labels(&labels, &settings.horizons).with_weights(sample.weights.clone()),
+            rows: (0..sample.rows.len() as u32).collect(),
+            inner: inner(matrix, sample, settings.seed),
+        })
+    }
+}
+
 /// The learner with as many rounds as do best on the inner fold.
-fn stopped(learner: &Learner, matrix: &Matrix, sample: &FitRows, targets: &Targets, settings: &Settings) -> Learner {
+fn stopped(learner: &Learner, material: &Material) -> Learner {
     let Learner::Boost(boost) = learner else { return learner.clone() };
     if boost.patience.is_none() {
         return learner.clone();
     }
-    let (valid, rows) = inner(matrix, sample, settings.seed);
-    let watched = learner.fit(Sample { binned: &matrix.binned, rows: &rows, valid: &valid }, targets);
+    let (valid, rows) = &material.inner;
+    let watched = learner.fit(Sample { binned: &material.binned, rows, valid }, &material.targets);
     // An inner fold without a failure, or a rest without one, cannot say when to stop.
     let rounds = watched.map_or(boost.rounds / 2, |fitted| fitted.len());
     Learner::Boost(Boost { rounds: rounds.max(1), patience: None, ..boost.clone() })
 }
 
-/// The rows of one device in five, drawn by name, failing and healthy ones alike, and the others.
+/// The places in `sample` of the rows of one device in five, drawn by name, failing and healthy ones alike, and of the others.
 fn inner(matrix: &Matrix, sample: &FitRows, seed: u64) -> (Vec<u32>, Vec<u32>) {
     let mut place = [0u64; 2];
     let mut watched = vec![false; matrix.devices.len()];
@@ -120,8 +142,8 @@ fn inner(matrix: &Matrix, sample: &FitRows, seed: u64) -> (Vec<u32>, Vec<u32>) {
         *kind += 1;
     }
     let mut device = 0;
-    sample.rows.iter().partition(|row| {
-        while matrix.devices[device].rows.end <= **row as usize {
+    (0..sample.rows.len() as u32).partition(|place| {
+        while matrix.devices[device].rows.end <= sample.rows[*place as usize] as usize {
             device += 1;
         }
         watched[device]
@@ -134,22 +156,17 @@ impl Fit {
         self.fitted.len()
     }
 
-    /// Writes q by horizon and row.
-    pub(crate) fn score(&self, matrix: &Matrix, rows: Vec<Range<usize>>, q: &mut [Vec<f64>]) {
-        let k = q.len();
-        // A stretch at a time, so that what is written in between stays small.
-        for range in rows {
-            for chunk in range.collect::<Vec<_>>().chunks(1 << 16) {
-                let numbers: Vec<u32> = chunk.iter().map(|row| *row as u32).collect();
-                let risks = self.fitted.risks(&matrix.binned, &numbers);
-                for (row, risks) in chunk.iter().zip(risks.chunks_exact(k)) {
-                    let mut before = 0.0;
-                    for (q, risk) in q.iter_mut().zip(risks) {
-                        q[*row] = if before < 1.0 { (risk - before) / (1.0 - before) } else { 1.0 };
-                        before = *risk;
-                    }
-                }
+    /// q by horizon and row of `binned`.
+    pub(crate) fn score(&self, binned: &Binned, horizons: usize) -> Vec<Vec<f64>> {
+        let rows: Vec<u32> = (0..binned.rows() as u32).collect();
+        let mut q = vec![vec![0.0; rows.len()]; horizons];
+        for (row, risks) in self.fitted.risks(binned, &rows).chunks_exact(horizons).enumerate() {
+            let mut before = 0.0;
+            for (q, risk) in q.iter_mut().zip(risks) {
+                q[row] = if before < 1.0 { (risk - before) / (1.0 - before) } else { 1.0 };
+                before = *risk;
             }
         }
+        q
     }
 }

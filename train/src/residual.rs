@@ -35,7 +35,7 @@ pub(crate) fn spec(
     if channels.is_empty() {
         return Ok(base.spec().clone());
     }
-    let values = healthy(history, base, &plan.learnt_from(base, part), settings);
+    let values = healthy(history, base, &plan.learnt_from(base, part), settings)?;
     let width = fleet.channels.len();
     let fit = |(name, signal, given): &(&str, usize, &[usize])| {
         let rows: Vec<&[f64]> = values.chunks_exact(width).filter(|row| !row[*signal].is_nan()).collect();
@@ -47,7 +47,7 @@ pub(crate) fn spec(
 }
 
 /// Whether a reading is far from any failure or fault that is known.
-fn is_healthy(label: RowLabel, settings: &Settings) -> bool {
+pub(crate) fn is_healthy(label: RowLabel, settings: &Settings) -> bool {
     match label {
         RowLabel::Fails(ms) => ms > FAR * settings.horizon(),
         RowLabel::Survives(ms) => ms >= settings.horizon(),
@@ -57,9 +57,9 @@ fn is_healthy(label: RowLabel, settings: &Settings) -> bool {
 }
 
 /// Channel values of healthy readings among `ranges` of the matrix' rows, row after row.
-fn healthy(history: &History, matrix: &Matrix, ranges: &[std::ops::Range<usize>], settings: &Settings) -> Vec<f64> {
+fn healthy(history: &History, matrix: &Matrix, ranges: &[std::ops::Range<usize>], settings: &Settings) -> Result<Vec<f64>, TrainError> {
     let mut wanted = vec![false; matrix.rows()];
-    ranges.iter().cloned().flatten().for_each(|row| wanted[row] = is_healthy(matrix.labels[row], settings));
+    ranges.iter().cloned().flatten().for_each(|row| wanted[row] = is_healthy(matrix.label(row), settings));
     let step = wanted.iter().filter(|w| **w).count().div_ceil(ROWS).max(1);
     let (mut values, mut row, mut n) = (Vec::new(), 0, 0usize);
     replay_values(history, matrix.spec(), |channels| {
@@ -70,8 +70,8 @@ fn healthy(history: &History, matrix: &Matrix, ranges: &[std::ops::Range<usize>]
             n += 1;
         }
         row += 1;
-    });
-    values
+    })?;
+    Ok(values)
 }
 
 /// A leaf that may be split.

@@ -36,7 +36,7 @@ fn stratum(label: RowLabel, settings: &Settings) -> Option<usize> {
 
 /// The rows of `ranges` (ascending) to fit on, about `max_fit_rows` at most; each row is drawn on its own.
 pub(crate) fn rows(matrix: &Matrix, ranges: &[Range<usize>], settings: &Settings, seed: u64) -> FitRows {
-    let known = || ranges.iter().cloned().flatten().filter_map(|row| Some((row, stratum(matrix.labels[row], settings)?)));
+    let known = || ranges.iter().cloned().flatten().filter_map(|row| Some((row, stratum(matrix.label(row), settings)?)));
     let mut counts = [0usize; 3];
     known().for_each(|(_, stratum)| counts[stratum] += 1);
     let quotas = quotas(counts, settings.max_fit_rows);
@@ -45,7 +45,7 @@ pub(crate) fn rows(matrix: &Matrix, ranges: &[Range<usize>], settings: &Settings
     for (row, stratum) in known() {
         let (taken, of) = (quotas[stratum] as f64, counts[stratum] as f64);
         if taken == of || (chance.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * of < taken {
-            // At most 2³² rows are held in memory.
+            // `Matrix::check` refuses more rows than 2³².
             fitted.rows.push(row as u32);
             fitted.weights.push((of / taken) as f32);
             fitted.positives += usize::from(stratum == 0);

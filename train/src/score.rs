@@ -4,6 +4,7 @@ use homeward_models::artifact::Model;
 use homeward_models::features::{DeviceState, FeatureSpec};
 use homeward_models::label::{self, RowLabel, Target};
 
+use crate::TrainError;
 use crate::history::History;
 use crate::matrix::replay;
 
@@ -26,7 +27,7 @@ pub(crate) fn columns(history: &History, spec: &FeatureSpec) -> Vec<Option<usize
 }
 
 /// Deciding risk of every accepted reading later than `after`, in the order of the matrix; NaN of the others.
-pub(crate) fn deciding(history: &History, model: &Model, rows: usize, after: i64) -> Vec<f64> {
+pub(crate) fn deciding(history: &History, model: &Model, rows: usize, after: i64) -> Result<Vec<f64>, TrainError> {
     let mut risks = Vec::with_capacity(rows);
     each(history, model, |_, ts, row, state| {
         if ts > after {
@@ -34,12 +35,12 @@ pub(crate) fn deciding(history: &History, model: &Model, rows: usize, after: i64
         } else {
             risks.push(f64::NAN);
         }
-    });
-    risks
+    })?;
+    Ok(risks)
 }
 
 /// Every accepted reading, scored.
-pub(crate) fn all(history: &History, model: &Model) -> Vec<ScoredReading> {
+pub(crate) fn all(history: &History, model: &Model) -> Result<Vec<ScoredReading>, TrainError> {
     let mut scored = Vec::new();
     each(history, model, |device, ts, row, state| {
         scored.push(ScoredReading {
@@ -48,9 +49,9 @@ pub(crate) fn all(history: &History, model: &Model) -> Vec<ScoredReading> {
             risk: risk(model, state, row),
             label: RowLabel::LeftOut,
         });
-    });
+    })?;
     label_all(history, model.target, &mut scored);
-    scored
+    Ok(scored)
 }
 
 fn label_all(history: &History, target: Target, scored: &mut [ScoredReading]) {
@@ -63,17 +64,18 @@ fn label_all(history: &History, target: Target, scored: &mut [ScoredReading]) {
     }
 }
 
-fn risk(model: &Model, state: &DeviceState, row: &mut [f64]) -> f64 {
+pub(crate) fn risk(model: &Model, state: &DeviceState, row: &mut [f64]) -> f64 {
     state.features(&model.spec, row);
     let mut risks = vec![0.0; model.horizons.len()];
     model.score(row, &mut risks);
     risks.last().copied().unwrap_or_default()
 }
 
-fn each(history: &History, model: &Model, mut each: impl FnMut(usize, i64, &mut [f64], &DeviceState)) {
+fn each(history: &History, model: &Model, mut each: impl FnMut(usize, i64, &mut [f64], &DeviceState)) -> Result<(), TrainError> {
     let columns = columns(history, &model.spec);
     let mut row = vec![0.0; model.spec.len()];
     for (d, device) in history.devices.iter().enumerate() {
-        replay(history, &columns, device, &model.spec, |ts, state| each(d, ts, &mut row, state));
+        replay(history, &columns, device, &model.spec, |ts, state| each(d, ts, &mut row, state))?;
     }
+    Ok(())
 }

@@ -10,6 +10,8 @@ use homeward_models::label::Target;
 use homeward_models::time::parse_duration;
 use serde::{Deserialize, Serialize};
 
+use crate::room::Room;
+
 /// `[train]` as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,8 +22,11 @@ pub struct WrittenTrain {
     /// forerunner. Horizons then only name the risk.
     pub target: String,
     /// `auto` (default): those that fit the data are tried, and the one of least cost is kept; `tree`: one readable tree; `forest`: a random
-    /// forest; `boost`: gradient boosting.
+    /// forest; `boost`: gradient boosting; `novelty`: the distance from healthy readings, for a fleet that has not failed yet. `auto` is
+    /// `novelty` while fewer than two devices have failed, unless trees are in service.
     pub learner: String,
+    /// `novelty` calls at the lowest score that gives at most so many false alarms in 1,000 operating hours, default 1.
+    pub false_alarms_per_1000h: f64,
     /// Settings of a learner that are tried at most, default 3.
     pub trials: usize,
     /// Groups of devices that are held out in turn, default 5.
@@ -44,7 +49,15 @@ pub struct WrittenTrain {
     /// About how many rows a model is fitted on, default 100,000: readings near a failure first; those far from any are thinned, and weigh as much as those
     /// they stand for.
     pub max_fit_rows: usize,
+    /// Memory that a run takes, about, default 2 GiB. Half of it holds readings and coded features, which wait in temporary files when they do not fit; the rest is for
+    /// what is fitted on and for about 80 bytes a reading, which it takes in any case. The model does not depend on it.
+    pub memory_bytes: usize,
+    /// Folder of these files, default the system's for temporary files (`TMPDIR`).
+    pub scratch: String,
 }
+
+/// The default of `memory_bytes`.
+pub(crate) const MEMORY_BYTES: usize = 2 << 30;
 
 impl Default for WrittenTrain {
     fn default() -> Self {
@@ -52,6 +65,7 @@ impl Default for WrittenTrain {
             horizons: vec!["10m".into()],
             target: "failure".into(),
             learner: "auto".into(),
+            false_alarms_per_1000h: 1.0,
             trials: 3,
             folds: 5,
             seed: 1,
@@ -62,6 +76,8 @@ impl Default for WrittenTrain {
             depth: 6,
             min_leaf: 20.0,
             max_fit_rows: 100_000,
+            memory_bytes: MEMORY_BYTES,
+            scratch: String::new(),
         }
     }
 }
@@ -77,6 +93,17 @@ pub enum LearnerChoice {
     Forest,
     /// Gradient boosting.
     Boost,
+    /// The distance from healthy readings.
+    Novelty,
+}
+
+/// How a threshold is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Rule {
+    /// The one of least cost.
+    Cheapest,
+    /// The lowest one down to which all give at most so many false alarms in 1,000 operating hours.
+    Within(f64),
 }
 
 /// When the champion moves.
@@ -99,6 +126,8 @@ pub struct Settings {
     pub target: Target,
     /// What learns.
     pub learner: LearnerChoice,
+    /// False alarms of `novelty` in 1,000 operating hours at most.
+    pub false_alarms_per_1000h: f64,
     /// Settings of a learner that are tried at most.
     pub trials: usize,
     /// Groups of devices.
@@ -119,6 +148,10 @@ pub struct Settings {
     pub min_leaf: f32,
     /// Rows that a tree's structure is fitted on at most.
     pub max_fit_rows: usize,
+    /// Memory that a run takes, about.
+    pub memory_bytes: usize,
+    /// Folder of the files that hold what does not fit; `None`: the system's for temporary files.
+    pub scratch: Option<PathBuf>,
     /// How alerts are raised and cleared.
     pub rules: Rules,
     /// The same as written, for the model file.
@@ -149,8 +182,15 @@ impl Settings {
             "tree" => LearnerChoice::Tree,
             "forest" => LearnerChoice::Forest,
             "boost" => LearnerChoice::Boost,
-            other => return Err(ConfigError::new("train.learner", format!("{other:?}"), "\"auto\", \"tree\", \"forest\" or \"boost\"")),
+            "novelty" => LearnerChoice::Novelty,
+            other => {
+                let expected = "\"auto\", \"tree\", \"forest\", \"boost\" or \"novelty\"";
+                return Err(ConfigError::new("train.learner", format!("{other:?}"), expected));
+            }
         };
+        if !(train.false_alarms_per_1000h.is_finite() && train.false_alarms_per_1000h >= 0.0) {
+            return Err(ConfigError::new("train.false_alarms_per_1000h", train.false_alarms_per_1000h, "a number of at least 0"));
+        }
         within("train.trials", train.trials, 1, 3)?;
         within("train.folds", train.folds, 2, 100)?;
         within("train.depth", train.depth, 1, 12)?;
@@ -161,11 +201,15 @@ impl Settings {
         if !(0.0..=0.5).contains(&train.holdout) {
             return Err(ConfigError::new("train.holdout", train.holdout, "a share from 0 to 0.5"));
         }
+        if train.memory_bytes < 64 << 20 {
+            return Err(ConfigError::new("train.memory_bytes", train.memory_bytes, "at least 67108864 bytes"));
+        }
         let budget = Duration::from_millis(parse_duration("train.budget", &train.budget)?.unsigned_abs());
         let longest = horizons.last().copied().unwrap_or_default();
         Ok(Self {
             target,
             learner,
+            false_alarms_per_1000h: train.false_alarms_per_1000h,
             trials: train.trials,
             folds: train.folds,
             holdout: train.holdout,
@@ -176,6 +220,8 @@ impl Settings {
             depth: train.depth,
             min_leaf: train.min_leaf,
             max_fit_rows: train.max_fit_rows,
+            memory_bytes: train.memory_bytes,
+            scratch: (!train.scratch.is_empty()).then(|| PathBuf::from(&train.scratch)),
             rules: Rules::check(decide)?,
             decide: decide.clone(),
             costs: Costs::check(money, longest)?,
@@ -184,14 +230,25 @@ impl Settings {
         })
     }
 
+    /// Where a run keeps what grows with the archive.
+    pub(crate) fn room(&self) -> Room {
+        Room::new(self.memory_bytes / 2, self.scratch.as_deref())
+    }
+
     /// The last horizon, which decides, in milliseconds.
     pub fn horizon(&self) -> i64 {
         self.horizons.last().copied().unwrap_or_default()
     }
 
+    /// How the threshold is chosen: `novelty` knows no failures whose cost could tell.
+    pub(crate) fn rule(&self) -> Rule {
+        if self.learner == LearnerChoice::Novelty { Rule::Within(self.false_alarms_per_1000h) } else { Rule::Cheapest }
+    }
+
     /// A 64-bit print of all settings that the model depends on, for the lineage.
     pub fn print(&self) -> String {
-        let settled = Self { metrics_file: None, promote: Promote::Better, ..self.clone() };
+        // What the model does not depend on is as if it were not there.
+        let settled = Self { metrics_file: None, promote: Promote::Better, memory_bytes: 0, scratch: None, ..self.clone() };
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{settled:?}").as_bytes()))
     }
 }
@@ -223,10 +280,13 @@ mod tests {
         assert_eq!(key(WrittenTrain { horizons: vec!["10m".into(), "5m".into()], ..Default::default() }), "train.horizons");
         assert_eq!(key(WrittenTrain { target: "x".into(), ..Default::default() }), "train.target");
         assert_eq!(key(WrittenTrain { learner: "x".into(), ..Default::default() }), "train.learner");
+        assert_eq!(key(WrittenTrain { false_alarms_per_1000h: -1.0, ..Default::default() }), "train.false_alarms_per_1000h");
+        assert_eq!(key(WrittenTrain { false_alarms_per_1000h: f64::NAN, ..Default::default() }), "train.false_alarms_per_1000h");
         assert_eq!(key(WrittenTrain { folds: 1, ..Default::default() }), "train.folds");
         assert_eq!(key(WrittenTrain { holdout: 0.7, ..Default::default() }), "train.holdout");
         assert_eq!(key(WrittenTrain { budget: "soon".into(), ..Default::default() }), "train.budget");
         assert_eq!(key(WrittenTrain { promote: "maybe".into(), ..Default::default() }), "train.promote");
+        assert_eq!(key(WrittenTrain { memory_bytes: 1 << 20, ..Default::default() }), "train.memory_bytes");
         assert_eq!(key(WrittenTrain { min_leaf: 0.0, ..Default::default() }), "train.min_leaf");
     }
 }

@@ -7,6 +7,8 @@ use homeward_models::{Event, EventKind, Finding, Fleet, WrittenFleet};
 
 use crate::history::{DeviceHistory, History};
 use crate::matrix::Matrix;
+use crate::readings::Readings;
+use crate::room::Room;
 use crate::{Settings, WrittenTrain};
 
 /// A minute.
@@ -32,17 +34,17 @@ pub(crate) type Drawn<'a> = (&'a str, &'a str, &'a str);
 
 /// The history of drawn devices.
 pub(crate) fn history(devices: &[Drawn<'_>]) -> History {
-    let mut history = History { ts: vec![], names: vec!["heat".into()], signals: vec![vec![]], devices: vec![], objects: vec![] };
+    let (mut ts, mut heat, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for (name, readings, events) in devices {
-        let first = history.ts.len();
+        let first = ts.len();
         for (minute, c) in readings.chars().enumerate().filter(|(_, c)| *c != ' ') {
-            history.ts.push(minute as i64 * M);
-            history.signals[0].push(c.to_digit(10).map_or(0.0, f64::from));
+            ts.push(minute as i64 * M);
+            heat.push(c.to_digit(10).map_or(0.0, f64::from));
         }
         let events = events.chars().enumerate().filter(|(_, c)| *c != ' ').map(|(minute, c)| event(minute as i64 * M, c)).collect();
-        history.devices.push(DeviceHistory { name: (*name).into(), rows: first..history.ts.len(), events });
+        all.push(DeviceHistory { name: (*name).into(), rows: first..ts.len(), events });
     }
-    history
+    History { readings: Readings::new(ts, heat, 1), names: vec!["heat".into()], devices: all, objects: vec![], room: Room::endless() }
 }
 
 fn event(ts: i64, c: char) -> Event {
@@ -60,5 +62,5 @@ fn event(ts: i64, c: char) -> Event {
 /// The matrix of drawn devices.
 pub(crate) fn matrix(devices: &[Drawn<'_>], settings: &Settings) -> Matrix {
     let history = history(devices);
-    Matrix::build(&history, &FeatureSpec::new(&fleet()), settings)
+    Matrix::build(&history, &FeatureSpec::new(&fleet()), settings).unwrap()
 }

@@ -48,8 +48,8 @@ impl DataUse {
     pub(crate) fn new(matrix: &Matrix, plan: &Plan, settings: &Settings, history: &History, fitted: usize) -> Self {
         let mut usage = Self {
             objects: history.objects.len(),
-            readings: history.ts.len(),
-            refused: history.ts.len() - matrix.rows(),
+            readings: history.readings.len(),
+            refused: history.readings.len() - matrix.rows(),
             devices: matrix.devices.len(),
             span: (matrix.times.iter().min().copied().unwrap_or_default(), matrix.times.iter().max().copied().unwrap_or_default()),
             failures: matrix.failures(),
@@ -61,7 +61,7 @@ impl DataUse {
         };
         let judged: usize = plan.parts().flat_map(|p| plan.judged(matrix, p)).map(|r| r.len()).sum();
         usage.purged = matrix.rows() - judged;
-        for device in &matrix.devices {
+        for device in matrix.devices.iter() {
             for row in device.rows.clone() {
                 usage.count(matrix, device, row, settings.horizon());
             }
@@ -70,7 +70,7 @@ impl DataUse {
     }
 
     fn count(&mut self, matrix: &Matrix, device: &crate::matrix::DeviceRows, row: usize, horizon: i64) {
-        let label = matrix.labels[row];
+        let label = matrix.label(row);
         match (label.at(horizon), label) {
             (Label::Positive, RowLabel::Fails(ms)) if device.confirmed.contains(&(matrix.times[row] + ms)) => {
                 self.positive_by_inspection += 1

@@ -15,7 +15,7 @@ use homeward_broker::embedded::Broker;
 use homeward_data::sim::{Fleet, SimConfig};
 use homeward_ingest::Stats as IngestStats;
 use homeward_predict::Stats as PredictStats;
-use homeward_train::{Metrics, train};
+use homeward_train::{Metrics, Step, train};
 use tokio::task::JoinHandle;
 
 use super::publish::Publisher;
@@ -142,7 +142,12 @@ async fn past(config: &Config, args: &DemoArgs, stats: &IngestStats, dir: &Path,
 
 async fn learn(config: &Config, args: &DemoArgs, tell: &dyn Fn(&str)) -> anyhow::Result<Metrics> {
     let settings = homeward_train::Settings { seed: args.seed, ..config.train.clone() };
-    let outcome = train(&edges::store(config)?, &config.fleet, &settings, edges::now_ms(), &|step| tell(&format!("train: {step}"))).await?;
+    let told = |step: Step<'_>| {
+        if let Step::Said(what) = step {
+            tell(&format!("train: {what}"));
+        }
+    };
+    let outcome = train(&edges::store(config)?, &config.fleet, &settings, edges::now_ms(), &told).await?;
     report::say(&super::train::text(&outcome));
     if !outcome.promoted {
         return Err(Failed(format!("no model came of the training: {}", outcome.why)).into());

@@ -8,8 +8,9 @@ use homeward_models::ConfigError;
 use homeward_models::artifact::{Lineage, Model, SelfTest, SourceObject};
 use homeward_models::ensemble::Ensemble;
 use homeward_models::features::FeatureSpec;
+use homeward_models::form::Form;
 use homeward_models::import::{self, Format, Imported};
-use homeward_models::onnx::to_onnx;
+use homeward_models::onnx::form_to_onnx;
 use homeward_models::time::{duration_name, parse_duration};
 use homeward_store::keys::ModelVersion;
 use serde_json::json;
@@ -35,7 +36,7 @@ pub(crate) async fn import(config: &Config, args: &ImportModelArgs, json: bool) 
     let source = SourceObject { key: file_name(&args.file), size: bytes.len() as u64, etag: Some(print.clone()) };
     let model = model(config, args, imported, horizon, source)?;
     let columns = if named { "by name" } else { "by position" };
-    let trees = model.ensemble.roots.len();
+    let trees = model.form.ensemble().map_or(0, |e| e.roots.len());
     let metrics = json!({
         "imported": {"file": file_name(&args.file), "bytes": bytes.len(), "xxh3": print, "library": library, "trees": trees, "columns": columns},
         "evaluated": false,
@@ -63,7 +64,7 @@ pub(crate) async fn export(config: &Config, args: &ExportModelArgs, json: bool) 
     let version = version_or(asked, champion.as_ref(), config)?;
     let model = Model::parse(&registry.get_model(&version).await?).with_context(|| version.to_string())?;
     let bytes = match args.format {
-        ExportFormat::Onnx => to_onnx(&model.ensemble, &names(&model.spec)).with_context(|| version.to_string())?,
+        ExportFormat::Onnx => form_to_onnx(&model.form, &names(&model.spec)).with_context(|| version.to_string())?,
     };
     std::fs::write(&args.out, &bytes).with_context(|| args.out.display().to_string())?;
     let said = json!({"version": version.to_string(), "file": args.out, "bytes": bytes.len()});
@@ -123,7 +124,7 @@ fn model(config: &Config, args: &ImportModelArgs, imported: Imported, horizon: i
         metrics: serde_json::Value::Null,
         self_test: self_test(&ensemble),
         lineage: Lineage { objects: vec![source], settings: config.train.print(), seed: 0, code: env!("CARGO_PKG_VERSION").into() },
-        ensemble,
+        form: Form::Ensemble(ensemble),
         spec,
     })
 }

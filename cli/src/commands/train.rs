@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use homeward_models::ConfigError;
 use homeward_models::time::parse_duration;
-use homeward_train::{Metrics, Outcome, Settings, WrittenTrain, train, write_last_run};
+use homeward_train::{Metrics, Outcome, Settings, Step, WrittenTrain, train, write_last_run};
 use serde::Serialize;
 
 use crate::args::TrainArgs;
@@ -57,7 +57,18 @@ fn settings(config: &Config, args: &TrainArgs) -> anyhow::Result<Settings> {
 async fn once(config: &Config, settings: &Settings, json: bool) -> anyhow::Result<()> {
     let store = edges::store(config)?;
     let started = Instant::now();
-    let run = train(&store, &config.fleet, settings, now_ms(), &|step| report::say(&format!("train: {step}"))).await;
+    // On a terminal one line that moves, elsewhere a line a step.
+    let bar = report::bar(1, "train");
+    let told = |step: Step<'_>| match step {
+        Step::Said(what) if bar.is_hidden() => report::say(&format!("train: {what}")),
+        Step::Said(what) => bar.set_message(what.to_owned()),
+        Step::Fitted { done, of } => {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+        }
+    };
+    let run = train(&store, &config.fleet, settings, now_ms(), &told).await;
+    bar.finish_and_clear();
     if let Some(file) = &settings.metrics_file {
         write_last_run(file, &config.fleet.name, now_ms(), started.elapsed().as_secs_f64(), run.as_ref())?;
     }
@@ -93,9 +104,10 @@ pub(crate) fn text(outcome: &Outcome) -> String {
     ];
     let money = report::table(&["policy, on devices not seen", "cost/h", "called", "late", "false"], rows);
     let known = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.2}"));
+    let finely = |value: Option<f64>| value.map_or("-".into(), |v| format!("{v:.3}"));
     let rates = format!(
         "saves {} of the avoidable cost; 90 % interval {} to {} per hour; {:.1} false alarms per 1,000 h\n\
-         {} devices, {} readings, {} features; {} rows, {} positive: average precision {:.3}, AUC {:.3}, Brier skill {:.2}, calibration slope {}; {:.1} s",
+         {} devices, {} readings, {} features; {} rows, {} positive: average precision {}, AUC {}, Brier skill {}, calibration slope {}; {:.1} s",
         known(m.saved),
         report::money(m.cost_per_hour_interval.0),
         report::money(m.cost_per_hour_interval.1),
@@ -105,9 +117,9 @@ pub(crate) fn text(outcome: &Outcome) -> String {
         m.features,
         m.rows,
         m.positives,
-        m.average_precision,
-        m.auc,
-        m.brier_skill,
+        finely(m.average_precision),
+        finely(m.auc),
+        known(m.brier_skill),
         known(m.calibration_slope),
         m.seconds
     );

@@ -4,6 +4,7 @@ use super::*;
 use crate::drift::Learner;
 use crate::ensemble::{Arithmetic, Link, Node};
 use crate::fleet::tests::small;
+use crate::novelty::Term;
 
 pub(crate) fn model() -> Model {
     let spec = FeatureSpec::new(&Fleet::check(&small()).unwrap());
@@ -31,7 +32,7 @@ pub(crate) fn model() -> Model {
         target: Target::Failure,
         horizons: vec![600_000],
         learner: "tree".into(),
-        ensemble,
+        form: Form::Ensemble(ensemble),
         calibration,
         threshold: 0.5,
         rules: Rules::check(&decide).unwrap(),
@@ -50,8 +51,23 @@ pub(crate) fn model() -> Model {
     model
 }
 
+/// The same fleet before its first failure.
+pub(crate) fn novel() -> Model {
+    let model = model();
+    let n = model.spec.len();
+    let form = Form::Novelty(Novelty { features: n, terms: vec![Term { feature: 0, mean: 0.1, inverse: 3.7 }] });
+    let (calibration, row) = (vec![], model.self_test[0].row.clone());
+    let mut risks = vec![0.0];
+    form.risks(&row, &calibration, &mut risks);
+    Model { form, calibration, learner: "novelty".into(), self_test: vec![SelfTest { row, risks }], ..model }
+}
+
 fn changed(from: &str, to: &str) -> Result<Model, BadModel> {
-    let text = String::from_utf8(model().to_bytes().unwrap()).unwrap();
+    changed_of(&model(), from, to)
+}
+
+fn changed_of(model: &Model, from: &str, to: &str) -> Result<Model, BadModel> {
+    let text = String::from_utf8(model.to_bytes().unwrap()).unwrap();
     assert!(text.contains(from), "{from} is not in {text}");
     Model::parse(text.replacen(from, to, 1).as_bytes())
 }
@@ -62,8 +78,8 @@ fn a_model_comes_back_from_its_bytes_to_the_last_bit() {
     let back = Model::parse(&bytes).unwrap();
     assert_eq!(back.to_bytes().unwrap(), bytes);
     assert_eq!(
-        (&back.ensemble, &back.calibration, &back.drift, &back.metrics),
-        (&model().ensemble, &model().calibration, &model().drift, &model().metrics)
+        (&back.form, &back.calibration, &back.drift, &back.metrics),
+        (&model().form, &model().calibration, &model().drift, &model().metrics)
     );
 }
 
@@ -97,9 +113,58 @@ fn a_file_of_version_1_is_read_and_of_the_same_version_with_more_in_it_too() {
 }
 
 #[test]
+fn a_novelty_model_comes_back_from_its_bytes_to_the_last_bit() {
+    let (novel, bytes) = (novel(), novel().to_bytes().unwrap());
+    let back = Model::parse(&bytes).unwrap();
+    assert_eq!((back.to_bytes().unwrap(), &back.form), (bytes, &novel.form));
+    let Form::Novelty(form) = &novel.form else { panic!() };
+    let (mut plain, mut laid_out, scoring) = ([0.0], [0.0], back.scoring());
+    for far in 0..100 {
+        let mut row = novel.self_test[0].row.clone();
+        // From the very mean on: of a risk below a half 1 − (1 − risk) is another number.
+        row[0] = 0.1 + f64::from(far) / 70.0;
+        back.score(&row, &mut plain);
+        scoring.score(&row, &mut laid_out);
+        assert_eq!([plain[0].to_bits(), laid_out[0].to_bits()], [form.risk(&row).to_bits(); 2]);
+    }
+    assert!(plain[0] > 0.5, "farther than healthy rows: {plain:?}");
+}
+
+#[test]
+fn an_older_reader_takes_what_it_can_score_and_is_told_that_a_novelty_model_is_newer() {
+    let version = |model: &Model| serde_json::from_slice::<Head>(&model.to_bytes().unwrap()).unwrap().version;
+    assert_eq!((version(&model()), version(&novel())), (2, 3));
+}
+
+#[test]
+fn a_model_has_exactly_one_form() {
+    let both = changed(r#""ensemble":{"#, r#""novelty":{"features":1,"terms":[]},"ensemble":{"#);
+    assert_eq!(both.unwrap_err().to_string(), "model file: found both, expected exactly one of ensemble and novelty");
+    assert!(matches!(changed(r#""ensemble":{"#, r#""ensembles":{"#), Err(BadModel::Form("neither"))));
+}
+
+#[test]
+fn a_novelty_model_that_does_not_fit_is_refused_by_name() {
+    let changed = |from: &str, to: &str| changed_of(&novel(), from, to).unwrap_err();
+    assert!(matches!(changed(r#""inverse":3.7"#, r#""inverse":-3.7"#), BadModel::Novelty(_)));
+    assert!(matches!(changed(r#""inverse":3.7"#, r#""inverse":3.8"#), BadModel::SelfTest { row: 0, .. }));
+    assert!(matches!(changed(r#""calibration":[]"#, r#""calibration":[{"kind":"identity"}]"#), BadModel::Calibration(_)));
+    let several = changed(r#""horizons_ms":[600000]"#, r#""horizons_ms":[60000,600000]"#);
+    assert_eq!(several.to_string(), "model file: horizons_ms: found 2, expected 1, as many as its form has");
+    let features = format!(r#""novelty":{{"features":{}"#, novel().spec.len());
+    assert!(matches!(changed(&features, r#""novelty":{"features":1"#), BadModel::Inconsistent(_)));
+}
+
+#[test]
+fn a_novelty_model_has_no_trees_to_be_written_as_onnx() {
+    let refused = crate::onnx::form_to_onnx(&novel().form, &[]).unwrap_err().to_string();
+    assert!(refused.starts_with("a novelty model: it has no trees"), "{refused}");
+}
+
+#[test]
 fn what_does_not_fit_is_refused_by_name() {
     assert!(changed("tree", "tree").is_ok());
-    assert!(matches!(changed(r#""version":2"#, r#""version":3"#), Err(BadModel::Newer { version: 3, .. })));
+    assert!(matches!(changed(r#""version":2"#, r#""version":4"#), Err(BadModel::Newer { version: 4, .. })));
     assert!(matches!(changed(r#""fingerprint":""#, r#""fingerprint":"0"#), Err(BadModel::Inconsistent(_))));
     assert!(matches!(changed(r#""leaves":[0.1,0.9]"#, r#""leaves":[0.1,0.8]"#), Err(BadModel::SelfTest { row: 0, .. })));
     assert!(matches!(changed(r#""scores":[0.1"#, r#""scores":[0.95"#), Err(BadModel::Calibration(_))));

@@ -153,7 +153,7 @@ proptest! {
         prop_assume!(fitted.slope < 0.0);
         let positives = labels.iter().filter(|l| **l).count() as f64;
         let targets = [1.0 / (labels.len() as f64 - positives + 2.0), (positives + 1.0) / (positives + 2.0)];
-        let points: Vec<Point> = scores.iter().zip(&labels).map(|(x, l)| Point { x: *x, target: targets[usize::from(*l)], weight: 1.0 }).collect();
+        let points = Points { targets, rows: rows(paired(&scores, &labels, None).unwrap()).unwrap() };
         prop_assert!(log_loss(&points, fitted.slope, fitted.offset) <= log_loss(&points, fitted.slope + da, fitted.offset + db) + 1e-12);
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! with look = risk · repair + (1 − risk) · inspect. `continue` can win only where the mission's remaining time is known: the threshold
 //! that raised the alert has already been chosen by cost for missions of unknown length. Where the time home is not known it is
-//! `return`; on the ground it is `no_takeoff`, whatever it costs.
+//! `return`; on the ground it is `no_takeoff`, whatever it costs. A model whose risk is no probability ([`crate::novelty`]) weighs nothing: it is `return`, or
+//! on the ground `no_takeoff`.
 
 use crate::call::{Action, Advice, ExpectedCost};
 use crate::cost::Costs;
@@ -248,6 +249,12 @@ pub fn decide(outlook: &Outlook<'_>, situation: &Situation, costs: &Costs, homin
         }
     }
     (if situation.on_ground { Advice::NoTakeoff } else { best.0 }, cost)
+}
+
+/// The advice where no probability is known to weigh money by: to come home, on the ground to stay there. The costs are NaN.
+pub fn unweighed(situation: &Situation) -> (Advice, ExpectedCost) {
+    let advice = if situation.on_ground { Advice::NoTakeoff } else { Advice::Return };
+    (advice, ExpectedCost { come_home: f64::NAN, fly_on: f64::NAN, land: None })
 }
 
 impl Advice {

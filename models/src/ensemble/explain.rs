@@ -344,6 +344,11 @@ pub fn by_group(added: &[f64], groups: usize, group: impl Fn(usize) -> Option<us
     sums
 }
 
+/// The group whose features speak loudest for a failure, of sums by [`by_group`]; `None` if none speaks for one.
+pub fn loudest(sums: &[f64]) -> Option<usize> {
+    sums.iter().enumerate().filter(|(_, sum)| **sum > 0.0).max_by(|a, b| a.1.total_cmp(b.1)).map(|(group, _)| group)
+}
+
 /// The features that added most in size, largest first, those that added nothing left out.
 pub fn largest(added: &[f64]) -> Vec<(u32, f64)> {
     let mut all: Vec<(u32, f64)> = (0..).zip(added.iter().copied()).filter(|(_, value)| *value != 0.0).collect();

@@ -1,4 +1,4 @@
-//! What the policy would have cost on devices and times that no model had seen: threshold of least cost over out-of-fold risks, other
+//! What the policy would have cost on devices and times that no model had seen: threshold of least cost (of novelty: within its false alarms) over out-of-fold risks, other
 //! policies priced by the same function, what became of each failure, and a verdict by bootstrap over devices.
 
 mod champion;
@@ -9,10 +9,11 @@ mod threshold;
 use homeward_models::cost::{End, Outcome, Tally};
 use homeward_models::label::{Label, Target};
 
-use crate::Settings;
 use crate::calibrate::Risks;
 use crate::matrix::Matrix;
 use crate::plan::{Part, Plan};
+use crate::settings::Rule;
+use crate::{Settings, TrainError};
 
 pub(crate) use champion::Against;
 pub(crate) use champion::{Incumbent, against};
@@ -82,8 +83,10 @@ pub(crate) struct HoldOut {
 /// The evaluation of the policy on devices and times that the classifier had not seen.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Evaluation {
-    /// The threshold of least cost over all folds, which goes into service; above 1 if never is cheapest.
+    /// The threshold chosen over all folds, which goes into service; above 1 if that is never.
     pub(crate) threshold: f64,
+    /// False alarms in 1,000 operating hours that it was chosen by, if not by cost.
+    pub(crate) false_alarms_allowed: Option<f64>,
     /// What the policy cost: each fold under the threshold chosen on the others, the hold-out under that of all folds.
     pub(crate) policy: Tally,
     /// Cost per operating hour at thresholds chosen on one part of the devices and priced on the rest: 5 % and 95 % quantile.
@@ -154,7 +157,7 @@ impl Choice {
 }
 
 /// Names the component behind a row's risk, by the model that judged it.
-pub(crate) type Naming<'a> = &'a dyn Fn(Part, usize) -> Option<String>;
+pub(crate) type Naming<'a> = &'a dyn Fn(Part, usize) -> Result<Option<String>, TrainError>;
 
 /// Evaluates the risks of a plan's parts.
 pub(crate) fn evaluate(
@@ -164,7 +167,7 @@ pub(crate) fn evaluate(
     settings: &Settings,
     name: Naming<'_>,
     incumbent: Option<&Incumbent>,
-) -> Evaluation {
+) -> Result<Evaluation, TrainError> {
     let pricer = Pricer::new(matrix, settings, plan);
     let choice = Choice::new(&pricer, plan, &risks.deciding);
     let policy = sum(pricer.by_device(&risks.deciding, |part| Some(choice.of(part))).iter());
@@ -172,22 +175,23 @@ pub(crate) fn evaluate(
     let mut known = known(matrix, plan, &risks.deciding, settings.horizon());
     let rows = RowMetrics::new(&mut known, choice.threshold);
     let better = share >= CONFIDENCE && choice.threshold < NEVER;
-    Evaluation {
+    Ok(Evaluation {
         threshold: choice.threshold,
+        false_alarms_allowed: if let Rule::Within(most) = settings.rule() { Some(most) } else { None },
         policy,
         interval,
-        baselines: pricer.baselines(),
+        baselines: pricer.baselines()?,
         hold_out: hold_out(&pricer, plan, &choice, &risks.deciding),
         against: incumbent.map(|i| against(&pricer, i, &risks.deciding, choice.threshold, settings.seed)),
         verdict: Verdict { better, share, few: plan.few },
-        failures: failures(&pricer, &choice, &risks.deciding, name),
+        failures: failures(&pricer, &choice, &risks.deciding, name)?,
         rows,
         cost_curve: choice.table.curve(),
         precision_recall: precision_recall(&known, 200),
         reliability: reliability(&known, 24),
         devices: matrix.devices.len(),
         mean_life_h: pricer.mean_life_h,
-    }
+    })
 }
 
 fn hold_out(pricer: &Pricer<'_>, plan: &Plan, choice: &Choice, risks: &[f64]) -> Option<HoldOut> {
@@ -203,14 +207,14 @@ fn hold_out(pricer: &Pricer<'_>, plan: &Plan, choice: &Choice, risks: &[f64]) ->
 /// Risk and truth of every judged row with a known label.
 fn known(matrix: &Matrix, plan: &Plan, risks: &[f64], horizon: i64) -> Vec<Known> {
     let rows = plan.parts().flat_map(|part| plan.judged(matrix, part)).flatten();
-    let known = rows.filter_map(|row| match matrix.labels[row].at(horizon) {
+    let known = rows.filter_map(|row| match matrix.label(row).at(horizon) {
         Label::Unknown => None,
         label => Some((risks[row], label == Label::Positive)),
     });
     known.collect()
 }
 
-fn failures(pricer: &Pricer<'_>, choice: &Choice, risks: &[f64], name: Naming<'_>) -> Vec<FailureOutcome> {
+fn failures(pricer: &Pricer<'_>, choice: &Choice, risks: &[f64], name: Naming<'_>) -> Result<Vec<FailureOutcome>, TrainError> {
     let ended = pricer.stretches.iter().filter(|s| s.end != End::Well);
     let outcome = |stretch: &crate::plan::Stretch| {
         let threshold = choice.of(stretch.part);
@@ -218,7 +222,7 @@ fn failures(pricer: &Pricer<'_>, choice: &Choice, risks: &[f64], name: Naming<'_
         let device = &pricer.matrix.devices[stretch.device];
         let ts = stretch.end.ts().unwrap_or_default();
         let called = alarms.iter().find(|(_, outcome)| *outcome == Outcome::Called).map(|(row, _)| *row);
-        FailureOutcome {
+        Ok(FailureOutcome {
             device: device.name.clone(),
             ts,
             outcome: if tally.called > 0 {
@@ -230,10 +234,10 @@ fn failures(pricer: &Pricer<'_>, choice: &Choice, risks: &[f64], name: Naming<'_
             },
             lead_ms: tally.lead_ms,
             component: device.components.iter().find(|(at, _)| *at == ts).and_then(|(_, c)| c.clone()),
-            named: called.and_then(|row| name(stretch.part, row)),
+            named: called.map(|row| name(stretch.part, row)).transpose()?.flatten(),
             held_out: stretch.part == Part::HoldOut,
             timeline: timeline(pricer, stretch, risks, &alarms, threshold),
-        }
+        })
     };
     ended.map(outcome).collect()
 }

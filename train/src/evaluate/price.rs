@@ -4,10 +4,12 @@ use homeward_models::cost::{Answer, End, LifeRows, Outcome, Tally, operating_hou
 use homeward_models::decision::Rules;
 use homeward_models::features::Feature;
 
-use crate::Settings;
+use rayon::prelude::*;
+
 use crate::binned::MISSING;
 use crate::matrix::Matrix;
 use crate::plan::{Part, Plan, Stretch};
+use crate::{Settings, TrainError};
 
 /// Above every risk: the policy that never calls.
 pub(crate) const NEVER: f64 = 2.0;
@@ -110,14 +112,14 @@ impl<'a> Pricer<'a> {
         Rules { raise_for: 0, raise_readings: 1, ..self.settings.rules }
     }
 
-    pub(crate) fn baselines(&self) -> Baselines {
+    pub(crate) fn baselines(&self) -> Result<Baselines, TrainError> {
         let rules = &self.settings.rules;
         let zeros = vec![0.0; self.matrix.rows()];
         let never = self.all(&zeros, NEVER, rules, Answer::Inspect);
         let always = self.all(&zeros, 0.0, rules, Answer::Inspect);
         let (best_age, age_h) = self.best_age(never);
-        let (best_signal, signal) = self.best_signal(never);
-        Baselines { never, best_age, age_h, always, best_signal, signal, oracle: self.oracle(|_| true) }
+        let (best_signal, signal) = self.best_signal(never)?;
+        Ok(Baselines { never, best_age, age_h, always, best_signal, signal, oracle: self.oracle(|_| true) })
     }
 
     fn best_age(&self, never: Tally) -> (Tally, f64) {
@@ -132,7 +134,7 @@ impl<'a> Pricer<'a> {
     /// Hours since the first reading of the row's life; NaN outside of lives.
     fn ages(&self) -> Vec<f64> {
         let mut ages = vec![f64::NAN; self.matrix.rows()];
-        for device in &self.matrix.devices {
+        for device in self.matrix.devices.iter() {
             for life in &device.lives {
                 let rows = device.rows.start + life.first..device.rows.start + life.end;
                 let times = &self.matrix.times[rows.clone()];
@@ -145,26 +147,56 @@ impl<'a> Pricer<'a> {
         ages
     }
 
-    /// The cheapest alarm on the last value of one channel, above or below a level.
-    fn best_signal(&self, never: Tally) -> (Tally, String) {
+    /// The cheapest alarm on the last value of one channel, above or below a level. One look at each stretch prices them all.
+    fn best_signal(&self, never: Tally) -> Result<(Tally, String), TrainError> {
         let spec = self.matrix.spec();
-        let mut best = (never, "none".to_string());
-        let mut scores = vec![0.0; self.matrix.rows()];
-        for (column, feature) in spec.features().iter().enumerate() {
-            let Feature::Last { channel } = feature else { continue };
-            let codes = self.matrix.binned.bins().edges(column).len() + 1;
-            for (word, high) in [("high", true), ("low", false)] {
-                for (row, score) in scores.iter_mut().enumerate() {
-                    *score = level(self.matrix.code(row, column), high, codes);
+        let channel = |(column, feature): (usize, &Feature)| match feature {
+            Feature::Last { channel } => Some((column, spec.fleet().channels[*channel].name.as_str())),
+            _ => None,
+        };
+        let columns: Vec<(usize, &str)> = spec.features().iter().enumerate().filter_map(channel).collect();
+        let signals = columns.iter().enumerate().flat_map(|(at, (column, name))| {
+            let codes = self.matrix.coded.bins().edges(*column).len() + 1;
+            [(true, "high"), (false, "low")].map(|(high, word)| Signal::new(at, high, codes, format!("{name} {word}")))
+        });
+        let mut signals: Vec<Signal> = signals.collect();
+        let columns: Vec<usize> = columns.into_iter().map(|(column, _)| column).collect();
+        for stretch in self.stretches {
+            let codes = self.matrix.coded.columns(stretch.rows.clone(), &columns)?;
+            let times = &self.matrix.times[stretch.rows.clone()];
+            signals.par_iter_mut().for_each(|signal| {
+                let scores: Vec<f64> = codes[signal.at].iter().map(|code| level(*code, signal.high, signal.codes)).collect();
+                for (threshold, tally) in &mut signal.levels {
+                    let life = LifeRows { times, scores: &scores, end: stretch.end };
+                    let (rules, costs) = (&self.settings.rules, &self.settings.costs);
+                    tally.add(&price(life, *threshold, rules, costs, Answer::Inspect, self.mean_life_h));
                 }
-                // The outermost bins are tried most closely: an alarm that is worth anything is rare.
-                let levels = (1..16).map(|i| (codes as f64 - f64::from(i * i) / 256.0 * codes as f64).ceil()).filter(|l| *l > 1.0);
-                let name = format!("{} {word}", spec.fleet().channels[*channel].name);
-                let tried = levels.map(|l| (self.all(&scores, l, &self.settings.rules, Answer::Inspect), name.clone()));
-                best = least(best.0, best.1, tried);
-            }
+            });
         }
-        best
+        let tried = signals.into_iter().flat_map(|signal| {
+            let name = signal.name;
+            signal.levels.into_iter().map(move |(_, tally)| (tally, name.clone()))
+        });
+        Ok(least(never, "none".to_string(), tried))
+    }
+}
+
+/// Alarms on one channel in one direction.
+struct Signal {
+    /// Which of the columns.
+    at: usize,
+    high: bool,
+    codes: usize,
+    name: String,
+    /// Levels with what they cost.
+    levels: Vec<(f64, Tally)>,
+}
+
+impl Signal {
+    fn new(at: usize, high: bool, codes: usize, name: String) -> Self {
+        // The outermost bins are tried most closely: an alarm that is worth anything is rare.
+        let levels = (1..16).map(|i| (codes as f64 - f64::from(i * i) / 256.0 * codes as f64).ceil()).filter(|l| *l > 1.0);
+        Self { at, high, codes, name, levels: levels.map(|level| (level, Tally::default())).collect() }
     }
 }
 

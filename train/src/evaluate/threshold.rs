@@ -1,4 +1,4 @@
-//! The threshold of least cost, and how sure it is that it costs less: by resampling devices, the threshold chosen anew in each sample.
+//! The threshold of least cost (of novelty: within the false alarms that one can bear), and how sure it is that it costs less: by resampling devices, the threshold chosen anew in each sample.
 
 use homeward_models::cost::Tally;
 use rand_core::{Rng, SeedableRng};
@@ -7,6 +7,7 @@ use rand_pcg::Pcg64Mcg;
 use super::price::{NEVER, Pricer, sum};
 use super::rows::log_odds;
 use crate::plan::Part;
+use crate::settings::Rule;
 
 /// Risks that are priced as thresholds at most, beside as many between them.
 const CANDIDATES: usize = 64;
@@ -23,6 +24,8 @@ pub(crate) struct Table {
     folds: Vec<Vec<Vec<Tally>>>,
     /// By threshold and device: all parts.
     pub(crate) all: Vec<Vec<Tally>>,
+    /// How one of them is chosen.
+    rule: Rule,
 }
 
 impl Table {
@@ -30,8 +33,13 @@ impl Table {
     pub(crate) fn new(pricer: &Pricer<'_>, risks: &[f64], folds: usize) -> Self {
         let devices = pricer.matrix.devices.len();
         let judged: Vec<f64> = pricer.stretches.iter().flat_map(|s| risks[s.rows.clone()].iter().copied()).collect();
-        let thresholds = candidates(judged);
-        let mut table = Self { folds: Vec::new(), all: Vec::new(), thresholds };
+        let rule = pricer.settings.rule();
+        let mut thresholds = candidates(judged);
+        if let (Rule::Within(_), Some(highest)) = (rule, thresholds.first().filter(|t| **t < NEVER)) {
+            // What lies beyond all that was seen may always call.
+            thresholds.insert(0, highest.next_up());
+        }
+        let mut table = Self { folds: Vec::new(), all: Vec::new(), thresholds, rule };
         for threshold in &table.thresholds {
             let mut by_fold = vec![vec![Tally::default(); devices]; folds];
             let mut all = vec![Tally::default(); devices];
@@ -48,11 +56,10 @@ impl Table {
         table
     }
 
-    /// The threshold of least cost over all folds but one (`None`: over all of them).
+    /// The threshold that the rule chooses over all folds but one (`None`: over all of them).
     pub(crate) fn best(&self, but: Option<usize>) -> f64 {
-        let cost =
-            |by_fold: &Vec<Vec<Tally>>| sum(by_fold.iter().enumerate().filter(|(f, _)| Some(*f) != but).flat_map(|(_, d)| d)).per_hour();
-        self.thresholds[least(self.folds.iter().map(cost))]
+        let total = |by_fold: &Vec<Vec<Tally>>| sum(by_fold.iter().enumerate().filter(|(f, _)| Some(*f) != but).flat_map(|(_, d)| d));
+        self.thresholds[choose(self.rule, self.folds.iter().map(total))]
     }
 
     /// Cost per hour at each threshold, over all that is judged.
@@ -68,13 +75,13 @@ impl Table {
         let (mut better, mut judged, mut costs) = (0usize, 0usize, Vec::new());
         for drawn in samples(devices, seed) {
             let left_out: Vec<usize> = (0..devices).filter(|d| !drawn.contains(d)).collect();
-            let cost = |c: usize, of: &[usize]| sum(of.iter().map(|d| &self.all[c][*d])).per_hour();
+            let total = |c: usize, of: &[usize]| sum(of.iter().map(|d| &self.all[c][*d]));
             if left_out.is_empty() {
                 continue;
             }
             judged += 1;
-            let chosen = cost(least((0..=never).map(|c| cost(c, &drawn))), &left_out);
-            better += usize::from(chosen < cost(never, &left_out));
+            let chosen = total(choose(self.rule, (0..never + 1).map(|c| total(c, &drawn))), &left_out).per_hour();
+            better += usize::from(chosen < total(never, &left_out).per_hour());
             costs.push(chosen);
         }
         (better as f64 / judged.max(1) as f64, quantiles(costs))
@@ -103,6 +110,22 @@ fn quantiles(mut costs: Vec<f64>) -> (f64, f64) {
     costs.sort_unstable_by(f64::total_cmp);
     let quantile = |q: f64| costs.get((q * costs.len() as f64) as usize).copied().unwrap_or(f64::NAN);
     (quantile(0.05), quantile(0.95))
+}
+
+/// The place of the threshold that the rule chooses; the last is never.
+fn choose(rule: Rule, totals: impl ExactSizeIterator<Item = Tally>) -> usize {
+    match rule {
+        Rule::Cheapest => least(totals.map(|t| t.per_hour())),
+        Rule::Within(most) => within(totals, most),
+    }
+}
+
+/// The place of the lowest threshold down to which all give at most so many false alarms in 1,000 operating hours. The gate's rules may let a lower one
+/// give fewer again, which is luck.
+fn within(totals: impl ExactSizeIterator<Item = Tally>, most: f64) -> usize {
+    let never = totals.len() - 1;
+    let kept = totals.take(never).take_while(|t| f64::from(t.false_alarms) * 1000.0 <= most * t.hours).count();
+    kept.checked_sub(1).unwrap_or(never)
 }
 
 /// The place of the least cost: the middle of neighbours that cost the same, so that a risk a little lower than those seen still calls. Never,
@@ -150,7 +173,7 @@ mod tests {
 
     fn table(policy: &dyn Fn(usize) -> f64) -> Table {
         let all = vec![(0..40).map(|d| tally(policy(d))).collect::<Vec<_>>(), (0..40).map(|_| tally(10.0)).collect()];
-        Table { thresholds: vec![0.5, NEVER], folds: all.iter().map(|c| vec![c.clone()]).collect(), all }
+        Table { thresholds: vec![0.5, NEVER], folds: all.iter().map(|c| vec![c.clone()]).collect(), all, rule: Rule::Cheapest }
     }
 
     #[test]
@@ -162,9 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn the_lowest_threshold_within_the_false_alarms_wins() {
+        // In 500 hours each: 1 in 1,000 hours allows none, 2 one.
+        let place = |alarms: &[u32], most: f64| {
+            let total = |n: &u32| Tally { false_alarms: *n, hours: 500.0, ..Tally::default() };
+            within(alarms.iter().map(total), most)
+        };
+        assert_eq!(place(&[0, 0, 1, 3, 0], 1.0), 1);
+        assert_eq!(place(&[0, 0, 1, 3, 0], 2.0), 2, "exactly as many are borne");
+        assert_eq!(place(&[0, 0, 1, 0, 9, 0], 1.0), 1, "fewer again below is luck");
+        assert_eq!(place(&[0, 1, 0, 0], 100.0), 2, "always on, if it is borne; never is not chosen for it");
+        assert_eq!(place(&[1, 2, 0], 1.0), 2, "never if nothing is within");
+    }
+
+    #[test]
     fn a_fold_has_no_say_in_its_own_threshold() {
         let folds = vec![vec![vec![tally(1.0)], vec![tally(9.0)]], vec![vec![tally(5.0)], vec![tally(5.0)]]];
-        let table = Table { thresholds: vec![0.5, NEVER], folds, all: vec![vec![tally(5.0)]; 2] };
+        let table = Table { thresholds: vec![0.5, NEVER], folds, all: vec![vec![tally(5.0)]; 2], rule: Rule::Cheapest };
         assert_eq!((table.best(Some(0)), table.best(Some(1))), (NEVER, 0.5));
     }
 

@@ -20,7 +20,7 @@ fn engines(failing: usize, healthy: usize) -> Vec<Owned> {
 
 fn learnt(devices: &[Owned], change: impl FnOnce(&mut crate::WrittenTrain)) -> Result<Learnt, TrainError> {
     let drawn: Vec<Drawn<'_>> = devices.iter().map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str())).collect();
-    let watch = Watch { progress: &|_| (), started: Instant::now() };
+    let watch = Watch { progress: &|_| (), fitted: &|_, _| (), started: Instant::now() };
     let settings = settings(|t| {
         t.learner = "tree".into();
         change(t);
@@ -70,7 +70,13 @@ fn too_little_says_what_is_there_and_what_is_needed() {
         said(&engines(1, 0)),
         "too little data: found 1 device, needed at least two devices: one is held out while the others teach"
     );
-    assert!(said(&engines(1, 3)).ends_with("with 1 of 4 devices, needed such events of at least two devices"), "{}", said(&engines(1, 3)));
+    assert!(
+        said(&engines(1, 3)).ends_with(
+            "with 1 of 4 devices, needed such events of at least two devices, or learner = \"novelty\", which learns from healthy ones"
+        ),
+        "{}",
+        said(&engines(1, 3))
+    );
     let flat: Vec<Owned> = engines(12, 4).into_iter().map(|(n, r, e)| (n, ".".repeat(r.len()), e)).collect();
     assert!(said(&flat).contains("found no signal that ever changes"), "{}", said(&flat));
 }
@@ -110,4 +116,18 @@ fn faults_that_are_present_are_found_and_priced() {
     assert_eq!((e.policy.failures, e.policy.called, e.policy.false_alarms), (12, 12, 0));
     assert!(e.failures.iter().all(|f| f.lead_ms <= 2 * crate::testing::M), "found within two minutes of its begin");
     assert!(e.baselines.always.cost > e.baselines.never.cost);
+}
+
+#[test]
+fn fits_are_counted_up_to_one_short_of_all_of_them() {
+    let devices = engines(20, 10);
+    let drawn: Vec<Drawn<'_>> = devices.iter().map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str())).collect();
+    let told = std::cell::RefCell::new(Vec::new());
+    let fitted = |done, of| told.borrow_mut().push((done, of));
+    let watch = Watch { progress: &|_| (), fitted: &fitted, started: Instant::now() };
+    let settings = settings(|t| t.trials = 1);
+    learn(&history(&drawn), &fleet(), &settings, None, &watch).unwrap();
+    // One boost, tree and forest over five folds and the hold-out, and the model in service.
+    let expected: Vec<(usize, usize)> = (1..=18).map(|done| (done, 19)).collect();
+    assert_eq!(told.into_inner(), expected);
 }

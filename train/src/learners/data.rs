@@ -28,6 +28,19 @@ pub struct Targets {
     weights: Option<Vec<f32>>,
 }
 
+/// What a label says of each horizon in turn, `horizons` ascending in milliseconds; it ends where nothing is known any more.
+pub(crate) fn outcomes(label: RowLabel, horizons: &[i64]) -> impl Iterator<Item = Outcome> + '_ {
+    let mut failed = false;
+    horizons.iter().map_while(move |horizon| match label.at(*horizon) {
+        Label::Negative => Some(Outcome::Survived),
+        Label::Positive if !failed => {
+            failed = true;
+            Some(Outcome::Failed)
+        }
+        Label::Positive | Label::Unknown => None,
+    })
+}
+
 impl Targets {
     /// One horizon, everything known.
     pub fn binary(failed: impl IntoIterator<Item = bool>) -> Self {
@@ -42,21 +55,11 @@ impl Targets {
 
     /// From labels, `horizons` ascending in milliseconds: each horizon is censored on its own, and a row that failed is unknown beyond.
     pub fn of_labels(labels: &[RowLabel], horizons: &[i64]) -> Self {
-        let mut outcomes = vec![vec![Outcome::Unknown; labels.len()]; horizons.len()];
+        let mut all = vec![vec![Outcome::Unknown; labels.len()]; horizons.len()];
         for (row, label) in labels.iter().enumerate() {
-            for (k, horizon) in horizons.iter().enumerate() {
-                let outcome = match label.at(*horizon) {
-                    Label::Unknown => break,
-                    Label::Negative => Outcome::Survived,
-                    Label::Positive => Outcome::Failed,
-                };
-                outcomes[k][row] = outcome;
-                if outcome == Outcome::Failed {
-                    break;
-                }
-            }
+            all.iter_mut().zip(outcomes(*label, horizons)).for_each(|(of_horizon, outcome)| of_horizon[row] = outcome);
         }
-        Self { outcomes, weights: None }
+        Self { outcomes: all, weights: None }
     }
 
     /// Weighs rows, finite and at least 0; without this all weigh 1. Two rows of weight 1 count as one of weight 2.

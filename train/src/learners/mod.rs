@@ -24,10 +24,11 @@ use linfa::dataset::DatasetBase;
 use linfa::traits::Fit;
 
 pub use boost::Boost;
+pub(crate) use data::outcomes;
 pub use data::{Outcome, Sample, Targets};
 pub use flat::Trees;
 pub use forest::Forest;
-pub use novelty::{Healthy, NoveltySettings};
+pub use novelty::{Healthy, Moments, NoveltySettings};
 pub use params::{Checked, Hyper, Unchecked};
 pub use tree::Tree;
 

@@ -37,7 +37,8 @@ pub(crate) fn html(frame: &Frame<'_>, learnt: &Learnt, metrics: &Metrics) -> Res
         "Money per operating hour if every risk at or above the threshold calls; dashed: the threshold in service and never calling.",
     );
     page.chart(charts::cost(&learnt.evaluation))?;
-    page.section("Every failure", "When it was called and what was named.");
+    let failures = if learnt.evaluation.failures.is_empty() { "There was none." } else { "When it was called and what was named." };
+    page.section("Every failure", failures);
     page.raw(&tables::components(metrics));
     if learnt.evaluation.failures.iter().any(|f| f.outcome == "called") {
         page.chart(charts::leads(&learnt.evaluation, metrics))?;
@@ -55,13 +56,18 @@ pub(crate) fn html(frame: &Frame<'_>, learnt: &Learnt, metrics: &Metrics) -> Res
     }
     page.section("How well it ranks", "Precision and recall over all readings with a known label.");
     page.raw(&tables::rows(metrics));
-    page.chart(charts::precision_recall(&learnt.evaluation))?;
-    page.section(
-        "How true its risks are",
-        "Share that failed against the risk given, on log-odds; on the diagonal a risk of 10 % fails one time in ten.",
-    );
-    page.chart(charts::reliability(&learnt.evaluation))?;
-    page.section("What it looks at", "Share of the contributions to the risk of readings before a failure.");
+    if metrics.average_precision.is_some() {
+        page.chart(charts::precision_recall(&learnt.evaluation))?;
+    }
+    if metrics.brier.is_some() {
+        page.section(
+            "How true its risks are",
+            "Share that failed against the risk given, on log-odds; on the diagonal a risk of 10 % fails one time in ten.",
+        );
+        page.chart(charts::reliability(&learnt.evaluation))?;
+    }
+    let of = if metrics.positives > 0 { "readings before a failure" } else { "the readings farthest from healthy ones" };
+    page.section("What it looks at", &format!("Share of the contributions to the risk of {of}."));
     page.raw(&tables::importance("By feature", &learnt.importance.features, 20));
     page.raw(&tables::importance("By component", &learnt.importance.components, 20));
     page.section("What it learnt from", "And what was left out, and why.");
@@ -77,13 +83,17 @@ fn head(page: &mut Page, frame: &Frame<'_>, m: &Metrics) {
     page.raw(&format!("<h1>{} <small>{}</small></h1>", escape(frame.name), escape(frame.version)));
     page.raw(&format!("<p class=\"verdict {}\"><b>{verdict}</b>: {}</p>", if frame.promoted { "good" } else { "bad" }, escape(frame.why)));
     let saved = m.saved.map_or("–".into(), |s| format!("{:.0} %", s * 100.0));
-    let tiles = [
+    let mut tiles = vec![
         ("cost per hour", format!("{:.2}", m.policy.cost_per_hour)),
         ("never calling", format!("{:.2}", m.never.cost_per_hour)),
         ("of the avoidable saved", saved),
         ("called in time", format!("{} of {}", m.policy.called, m.policy.failures)),
         ("false alarms / 1000 h", format!("{:.1}", m.policy.false_per_1000h)),
     ];
+    if let Some(share) = m.found_within_5s {
+        tiles.push(("found within 5 s", format!("{:.0} %", share * 100.0)));
+        tiles.push(("median detection delay", m.detection_delay_s.map_or("–".into(), |s| format!("{s:.1} s"))));
+    }
     page.raw("<div class=tiles>");
     tiles.iter().for_each(|(name, value)| page.raw(&format!("<div><b>{}</b><span>{name}</span></div>", escape(value))));
     page.raw("</div>");

@@ -27,7 +27,9 @@ fn table(caption: &str, header: &[&str], rows: &[Vec<String>], ours: Option<usiz
 
 fn policy(name: String, p: &PolicyMetrics) -> Vec<String> {
     let called = format!("{} of {}", p.called, p.failures);
-    vec![name, money(p.cost_per_hour), called, p.late.to_string(), p.false_alarms.to_string(), format!("{:.1}", p.false_per_1000h)]
+    // An alarm that is on from the first reading leaves no operating hours.
+    let rate = if p.false_per_1000h.is_finite() { format!("{:.1}", p.false_per_1000h) } else { "–".into() };
+    vec![name, money(p.cost_per_hour), called, p.late.to_string(), p.false_alarms.to_string(), rate]
 }
 
 fn money(value: f64) -> String {
@@ -52,6 +54,14 @@ fn money_rows(m: &Metrics) -> Vec<Vec<String>> {
 pub(crate) fn money_table(m: &Metrics) -> String {
     let (low, high) = m.cost_per_hour_interval;
     let (few, many) = m.called_interval;
+    let chosen = m.false_alarms_allowed.map_or(String::new(), |most| {
+        format!(
+            "<p class=note>novelty knows no failures: its threshold is the lowest that gives at most {most} false alarms in 1,000 hours over the folds, its risk a score and no probability.</p>"
+        )
+    });
+    if m.policy.failures == 0 {
+        return table("", &POLICIES, &money_rows(m), Some(0)) + &chosen + NO_FAILURE;
+    }
     let intervals = format!(
         "<p class=note>Homeward's cost per hour has a 90 % interval of {} to {} over devices, the threshold chosen anew in each sample; it is below never's in {:.0} % of the samples. \
          The share called in time has an exact 95 % interval of {:.0} to {:.0} %.</p>",
@@ -61,8 +71,11 @@ pub(crate) fn money_table(m: &Metrics) -> String {
         few * 100.0,
         many * 100.0
     );
-    table("", &POLICIES, &money_rows(m), Some(0)) + &intervals
+    table("", &POLICIES, &money_rows(m), Some(0)) + &chosen + &intervals
 }
+
+const NO_FAILURE: &str =
+    "<p class=note>There was no failure: what calling saves cannot be told, and every call counts as a false alarm.</p>";
 
 /// The hold-out and the champion.
 pub(crate) fn hold_out(m: &Metrics) -> String {
@@ -143,14 +156,14 @@ fn duration(ms: i64) -> String {
 
 /// Row metrics.
 pub(crate) fn rows(m: &Metrics) -> String {
-    let slope = m.calibration_slope.map_or("–".into(), |s| format!("{s:.2}"));
+    let known = |value: Option<f64>, digits: usize| value.map_or("–".into(), |v| format!("{v:.digits$}"));
     let row = vec![
         m.rows.to_string(),
         m.positives.to_string(),
-        format!("{:.3}", m.average_precision),
-        format!("{:.3}", m.auc),
-        format!("{:.3}", m.brier_skill),
-        slope,
+        known(m.average_precision, 3),
+        known(m.auc, 3),
+        known(m.brier_skill, 3),
+        known(m.calibration_slope, 2),
     ];
     table("", &["readings", "positive", "average precision", "AUC", "Brier skill", "calibration slope"], &[row], None)
 }

@@ -42,6 +42,14 @@ fn check(risks: [f64; 2], situation: Situation, w: &WrittenDecide, expected: Adv
 const AWAY: Situation = Situation { on_ground: false, time_home: None, mission_left: None };
 
 #[test]
+fn without_a_probability_nothing_is_weighed_it_is_home_or_the_ground() {
+    let far = Situation { time_home: Some(3_600_000), mission_left: Some(1), ..Default::default() };
+    assert_eq!(unweighed(&far).0, Advice::Return);
+    let (advice, cost) = unweighed(&Situation { on_ground: true, ..far });
+    assert_eq!((advice, serde_json::to_value(cost).unwrap()), (Advice::NoTakeoff, serde_json::json!({"return": null, "continue": null})));
+}
+
+#[test]
 fn without_positions_it_is_return_at_the_price_of_a_trip_and_a_look() {
     let cost = check([0.1, 0.5], AWAY, &written(), Advice::Return);
     assert_eq!((cost.come_home, cost.fly_on, cost.land), (100.0 + 0.5 * 200.0 + 0.5 * 100.0, 1000.0, None));

@@ -23,7 +23,7 @@ fn learnt_by(
     let drawn: Vec<Drawn<'_>> = devices.iter().map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str())).collect();
     let said = std::cell::RefCell::new(Vec::new());
     let tell = |word: &str| said.borrow_mut().push(word.to_owned());
-    let watch = Watch { progress: &tell, started: std::time::Instant::now() };
+    let watch = Watch { progress: &tell, fitted: &|_, _| (), started: std::time::Instant::now() };
     let learnt = super::super::learn(&history(&drawn), &fleet(), &settings(change), champion, &watch);
     (learnt, said.into_inner())
 }

@@ -65,10 +65,10 @@ impl Form {
     }
 
     /// Prepares saying why a row got its score.
-    pub fn reasons(&self) -> Reasons<'_> {
+    pub fn reasons(&self) -> Reasons {
         match self {
             Self::Ensemble(ensemble) => Reasons::Trees { explainer: Explainer::new(ensemble), last: ensemble.horizons - 1 },
-            Self::Novelty(novelty) => Reasons::Novelty(novelty),
+            Self::Novelty(novelty) => Reasons::Novelty(novelty.clone()),
         }
     }
 }
@@ -101,7 +101,7 @@ impl Scoring {
 
 /// Why rows get their scores.
 #[derive(Debug, Clone)]
-pub enum Reasons<'a> {
+pub enum Reasons {
     /// Exact Shapley values of the trees.
     Trees {
         /// Prepared for all trees.
@@ -110,10 +110,10 @@ pub enum Reasons<'a> {
         last: usize,
     },
     /// The terms of a sum, which are its Shapley values.
-    Novelty(&'a Novelty),
+    Novelty(Novelty),
 }
 
-impl Reasons<'_> {
+impl Reasons {
     /// What each column of `row` added to the last horizon's raw score, beyond what is expected. `added` has an entry a column.
     pub fn contributions(&self, row: &[f64], added: &mut [f64]) {
         match self {

@@ -1,11 +1,12 @@
 //! The champion: loaded at start, and again whenever the registry's pointer moves. A model that does not fit is refused, and the one in
 //! service goes on.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use homeward_models::Fleet;
 use homeward_models::artifact::{BadModel, Model};
+use homeward_models::form::Reasons;
 use homeward_models::form::Scoring;
 use homeward_store::keys::ModelVersion;
 use homeward_store::{Champion, ChampionChange, Registry, StoreError};
@@ -27,6 +28,8 @@ pub struct InService {
     pub version: String,
     /// Names of its features, made once.
     pub features: Vec<String>,
+    /// What says why; tables as large as the trees, made at the first alert.
+    reasons: OnceLock<Reasons>,
 }
 
 /// Why a champion was not taken into service.
@@ -70,7 +73,12 @@ impl InService {
     /// A model under its name and version.
     pub fn new(model: Model, name: String, version: String) -> Self {
         let features = (0..model.spec.len()).map(|f| model.spec.name(f)).collect();
-        Self { scoring: model.scoring(), model, name, version, features }
+        Self { scoring: model.scoring(), model, name, version, features, reasons: OnceLock::new() }
+    }
+
+    /// Why the model gives its scores.
+    pub(crate) fn reasons(&self) -> &Reasons {
+        self.reasons.get_or_init(|| self.model.form.reasons())
     }
 }
 

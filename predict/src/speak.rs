@@ -105,9 +105,8 @@ impl<'a> Speaker<'a> {
 
     /// What each feature added to the raw score of the last horizon.
     fn added(&self, row: &[f64]) -> Vec<f64> {
-        let model = &self.service.model;
         let mut added = vec![0.0; row.len()];
-        model.form.reasons().contributions(row, &mut added);
+        self.service.reasons().contributions(row, &mut added);
         added
     }
 

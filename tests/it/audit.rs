@@ -207,7 +207,10 @@ fn the_archive_gives_the_bits_that_were_given_live_and_a_changed_one_is_found() 
     assert_eq!((&found["differing"], &found["other_input"]), (&serde_json::json!([]), &serde_json::json!([])));
     said("a simulated fleet", &found);
     assert!(count("scored") > 10_000 && count("compared") * 1_000 >= count("scored") * 999, "{found}");
-    assert!(count("with_features") * 20 > count("scored") && count("with_features") * 5 < count("scored"), "a tenth keeps its features: {found}");
+    assert!(
+        count("with_features") * 20 > count("scored") && count("with_features") * 5 < count("scored"),
+        "a tenth keeps its features: {found}"
+    );
     assert_disorder(&site);
     assert_alerts(&site, &clients, &mut witness);
     changed_bits(&site);

@@ -188,7 +188,7 @@ pub struct PredictArgs {
     /// Publish nothing; log what would be said
     #[arg(long)]
     pub dry_run: bool,
-    /// Move damaged parts of the journal aside and go on; what they held is not scored
+    /// Move damaged parts of the journal aside and go on; what they held is not scored, and an alert it raised may be raised again under another id
     #[arg(long, conflicts_with = "dry_run")]
     pub skip_damaged: bool,
 }

@@ -1,6 +1,7 @@
 //! What scores a row: trees, or the linear form of a fleet that has not failed yet. A model has exactly one of the two.
 
 use crate::calibration::Calibration;
+use crate::decision::Rules;
 use crate::ensemble::{Ensemble, Explainer, Link, Scorer};
 use crate::novelty::Novelty;
 
@@ -62,6 +63,18 @@ impl Form {
             Self::Novelty(novelty) => Laid::Novelty(novelty.clone()),
         };
         Scoring { laid, calibration: calibration.to_vec() }
+    }
+
+    /// The rules under which alerts are raised and cleared at `threshold`: `rules`, but with novelty the clear ratio is one of scores. Its risk, s / (1 + s), lies near 1 for all
+    /// that is strange: four fifths of a threshold of 0.98 (a score of 50) would be a score of 3.6, and an alert would stand on.
+    pub fn gate_rules(&self, threshold: f64, rules: &Rules) -> Rules {
+        match self {
+            Self::Novelty(_) if threshold > 0.0 && threshold < 1.0 => {
+                let score = rules.clear_ratio * threshold / (1.0 - threshold);
+                Rules { clear_ratio: score / (1.0 + score) / threshold, ..*rules }
+            }
+            _ => *rules,
+        }
     }
 
     /// Prepares saying why a row got its score.
@@ -130,5 +143,36 @@ fn finish(link: Link, calibration: &[Calibration], raw: &mut [f64]) {
         let q = link.probability(*risk);
         safe *= 1.0 - calibration.get(k).map_or(q, |curve| curve.apply(q));
         *risk = 1.0 - safe;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::{Change, Gate, WrittenDecide};
+    use crate::novelty::Term;
+
+    #[test]
+    fn an_alert_of_novelty_clears_at_the_ratio_of_scores_whatever_the_threshold() {
+        let form = Form::Novelty(Novelty { features: 1, terms: vec![Term { feature: 0, mean: 0.0, inverse: 1.0 }] });
+        let written = WrittenDecide {
+            raise_for: "0s".into(),
+            raise_readings: 1,
+            clear_for: "0s".into(),
+            clear_ratio: 0.8,
+            ..WrittenDecide::default()
+        };
+        let rules = Rules::check(&written).unwrap();
+        let risk = |score: f64| score / (1.0 + score);
+        for score in [1.2, 5.0, 50.0, 5000.0] {
+            let threshold = risk(score);
+            let rules = form.gate_rules(threshold, &rules);
+            let mut gate = Gate::default();
+            assert_eq!(gate.step(0, risk(score * 1.01), threshold, &rules), Change::Raised);
+            assert_eq!(gate.step(1000, risk(score * 0.81), threshold, &rules), Change::None, "{score}");
+            assert_eq!(gate.step(2000, risk(score * 0.79), threshold, &rules), Change::Cleared, "{score}");
+        }
+        // One that never raises has nothing to clear.
+        assert_eq!(form.gate_rules(f64::INFINITY, &rules), rules);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use homeward_models::Fleet;
 use homeward_models::artifact::{BadModel, Model};
+use homeward_models::decision::Rules;
 use homeward_models::form::Reasons;
 use homeward_models::form::Scoring;
 use homeward_store::keys::ModelVersion;
@@ -28,6 +29,8 @@ pub struct InService {
     pub version: String,
     /// Names of its features, made once.
     pub features: Vec<String>,
+    /// How its alerts are raised and cleared.
+    pub(crate) rules: Rules,
     /// What says why; tables as large as the trees, made at the first alert.
     reasons: OnceLock<Reasons>,
 }
@@ -73,7 +76,15 @@ impl InService {
     /// A model under its name and version.
     pub fn new(model: Model, name: String, version: String) -> Self {
         let features = (0..model.spec.len()).map(|f| model.spec.name(f)).collect();
-        Self { scoring: model.scoring(), model, name, version, features, reasons: OnceLock::new() }
+        Self {
+            rules: model.form.gate_rules(model.threshold, &model.rules),
+            scoring: model.scoring(),
+            model,
+            name,
+            version,
+            features,
+            reasons: OnceLock::new(),
+        }
     }
 
     /// Why the model gives its scores.

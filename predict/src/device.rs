@@ -141,7 +141,7 @@ impl Turn<'_> {
         self.device.risks.resize(model.horizons.len(), 0.0);
         self.speaker.service.scoring.score(self.row, &mut self.device.risks);
         let risk = self.device.risks.last().copied().unwrap_or_default();
-        let change = self.device.gate.step(ts, risk, model.threshold, &model.rules);
+        let change = self.device.gate.step(ts, risk, model.threshold, &self.speaker.service.rules);
         let alert = match change {
             Change::Raised => Some(self.raise(ts)),
             Change::Cleared => {

@@ -77,7 +77,7 @@ pub async fn run<I: Inbox, O: Outbox>(
     if let Some(keeper) = &keeper {
         tokio::select! {
             biased;
-            restored = restore(keeper, &mut state, &registry, fleet, next, &stats) => next = restored?,
+            restored = restore(keeper, &mut state, &registry, fleet, next..=known_to, &stats) => next = restored?,
             () = &mut give_up => return Ok(()),
         }
     }
@@ -132,20 +132,25 @@ impl<T> Drop for OnDrop<T> {
     }
 }
 
-/// Restores what was kept; the position to go on from.
+/// Restores what was kept; the position to go on from. `held`: positions that the journal holds messages of.
 async fn restore(
     keeper: &Keeper,
     state: &mut FleetState,
     registry: &Registry,
     fleet: &Fleet,
-    released: u64,
+    held: std::ops::RangeInclusive<u64>,
     stats: &Stats,
 ) -> Result<u64, PredictError> {
+    let (released, known_to) = held.into_inner();
     let Some(memory) = keeper.load()? else { return Ok(released) };
     let mut position = memory.position;
     if memory.journal != keeper.journal() || position < released {
         tracing::error!(position, released, "what was kept belongs to another journal: messages in between are not known");
         position = released;
+    } else if position > known_to {
+        // The journal lost its end; what comes under these positions now was not scored yet.
+        tracing::error!(position, known_to, "what was kept is ahead of the journal, which has lost its end: going on from there");
+        position = known_to;
     }
     if let Some(version) = &memory.model {
         match known(registry, version, fleet).await {

@@ -20,7 +20,7 @@ const MIN_LEAF: usize = 20;
 /// Readings fitted on at most.
 const ROWS: usize = 200_000;
 /// A reading is healthy if the next failure is at least this many horizons away.
-const FAR: i64 = 3;
+pub(crate) const FAR: i64 = 3;
 
 /// The features of `fleet` with its residuals fitted on what a model judged on `part` may learn from (`None`: on all).
 pub(crate) fn spec(

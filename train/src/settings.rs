@@ -50,7 +50,8 @@ pub struct WrittenTrain {
     /// they stand for.
     pub max_fit_rows: usize,
     /// Memory that a run takes, about, default 2 GiB. Half of it holds readings and coded features, which wait in temporary files when they do not fit; the rest is for
-    /// what is fitted on and for about 80 bytes a reading, which it takes in any case. The model does not depend on it.
+    /// what is fitted on and for about 80 bytes a reading, which it takes in any case. The model does not depend on it, as long as
+    /// `budget` gives up no recipe for its slowness.
     pub memory_bytes: usize,
     /// Folder of these files, default the system's for temporary files (`TMPDIR`).
     pub scratch: String,

@@ -61,7 +61,8 @@ async fn once(config: &Config, settings: &Settings, json: bool) -> anyhow::Resul
     let bar = report::bar(1, "train");
     let told = |step: Step<'_>| match step {
         Step::Said(what) if bar.is_hidden() => report::say(&format!("train: {what}")),
-        Step::Said(what) => bar.set_message(what.to_owned()),
+        // What is said stays; the line below it moves.
+        Step::Said(what) => bar.println(format!("train: {what}")),
         Step::Fitted { done, of } => {
             bar.set_length(of as u64);
             bar.set_position(done as u64);

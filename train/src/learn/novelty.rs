@@ -23,7 +23,7 @@ use crate::history::History;
 use crate::learners::{Healthy, Moments, NoveltySettings, Unchecked};
 use crate::matrix::{Matrix, replay};
 use crate::plan::{Part, Plan};
-use crate::residual::{self, is_healthy};
+use crate::residual::{self, FAR, is_healthy};
 use crate::usage::DataUse;
 use crate::{LearnerChoice, Settings, TrainError};
 
@@ -117,8 +117,19 @@ impl Sums {
         let (source, settings, cut) = (Source::new(work, spec), work.settings, work.plan.cut);
         let of = |device: usize| {
             let mut sums = [empty.clone(), empty.clone()];
+            let rows = &source.base.devices[device];
+            // From three horizons before a fault or a failure to the repair, whatever the target is.
+            let strange: Vec<(Range<usize>, i64)> = rows
+                .lives
+                .iter()
+                .filter_map(|life| {
+                    let first = life.fault.into_iter().chain(life.failure).min()?;
+                    Some((rows.rows.start + life.first..rows.rows.start + life.end, first - FAR * settings.horizon()))
+                })
+                .collect();
+            let far = |row: usize, ts: i64| !strange.iter().any(|(rows, from)| rows.contains(&row) && ts >= *from);
             source.walk(device, |row, ts, values| {
-                if is_healthy(source.base.label(row), settings) {
+                if is_healthy(source.base.label(row), settings) && far(row, ts) {
                     sums[usize::from(cut.is_some_and(|cut| ts >= cut.until))].add(values);
                 }
             })?;

@@ -124,8 +124,8 @@ impl Fit<Healthy<'_>, (), LearnError> for Checked<NoveltySettings> {
 fn term(column: &Column) -> Option<Term> {
     let deviation = (column.squares / (column.known - 1) as f64).sqrt();
     let inverse = 1.0 / deviation;
-    // What is left of a constant is rounding.
-    let varies = deviation > column.mean.abs() * 1e-12 && inverse.is_finite() && column.mean.is_finite();
+    // What is left of a constant is rounding; of a value near the greatest number (a sentinel), squares beyond all numbers.
+    let varies = deviation > column.mean.abs() * 1e-12 && inverse.is_finite() && inverse > 0.0 && column.mean.is_finite();
     varies.then_some(Term { feature: column.feature as u32, mean: column.mean, inverse })
 }
 
@@ -159,6 +159,14 @@ mod tests {
         assert!((novelty.terms[0].inverse - 1.0 / 1.005e-3).abs() < 1.0, "{:?}", novelty.terms[0]);
         let chosen = fit(&rows(), &[2, 3], 5).unwrap();
         assert_eq!(chosen.terms.iter().map(|t| t.feature).collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn a_column_with_one_value_beyond_all_sense_is_left_out_alone() {
+        let mut rows = rows();
+        rows[7][3] = f64::MAX;
+        let novelty = fit(&rows, &[0, 1, 2, 3], 30).unwrap();
+        assert_eq!(novelty.terms.iter().map(|t| t.feature).collect::<Vec<_>>(), [0]);
     }
 
     #[test]

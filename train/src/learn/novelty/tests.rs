@@ -184,6 +184,22 @@ fn failures_are_priced_as_for_the_others_where_there_are_some() {
     assert_eq!(learnt.importance.components[0].0, "engine");
 }
 
+/// Runs hot with a fault that is reported and then repaired: no failure, and yet nothing to learn health from.
+#[test]
+fn what_a_reported_fault_looks_like_is_not_healthy_whatever_the_target() {
+    for target in ["failure", "present"] {
+        let mut devices = cool(8, 60);
+        devices[0].1.replace_range(30..46, &"9".repeat(16));
+        devices[0].2 = format!("{}f{}M", " ".repeat(33), " ".repeat(12));
+        let learnt = learnt(&devices, |t| {
+            novelty(t);
+            t.target = target.into();
+        });
+        let mean = terms(&learnt.model).terms[0].mean;
+        assert!((mean - 1.5).abs() < 0.05, "{target}: {mean}");
+    }
+}
+
 #[test]
 fn of_several_horizons_it_knows_the_last() {
     let learnt = learnt(&cool(8, 60), |t| {

@@ -171,12 +171,11 @@ impl<const M: usize, const SLOTS: usize, const BOTH: usize> Table<M, SLOTS, BOTH
         Some(table)
     }
 
-    /// Adds a tree from `first` on; gives the next free place. A child's children follow it at once, those of the left child first: half of all steps so end in a
-    /// cache line that is there already.
+    /// Adds a tree from `first` on, level by level; gives the next free place.
     fn add(&mut self, ensemble: &Ensemble, root: i32, first: u32) -> Option<u32> {
         let mut next = first + 1;
-        let mut waiting = vec![(root, first)];
-        while let Some((at, place)) = waiting.pop() {
+        let mut waiting = std::collections::VecDeque::from([(root, first)]);
+        while let Some((at, place)) = waiting.pop_front() {
             self.steps[place as usize] = if at < 0 {
                 let leaf = leaf(at);
                 let bound = if ensemble.horizons == 1 { ensemble.leaves[leaf].to_bits() } else { leaf as u64 };
@@ -186,7 +185,7 @@ impl<const M: usize, const SLOTS: usize, const BOTH: usize> Table<M, SLOTS, BOTH
                 let slot = self.features.binary_search(&node.feature).ok()? as u32;
                 let left = next;
                 next += 2;
-                waiting.extend([(node.right, left + 1), (node.left, left)]);
+                waiting.extend([(node.left, left), (node.right, left + 1)]);
                 let bound = key(ensemble.arithmetic.at_most(node.threshold));
                 Step { bound, slot: if self.mixed && node.missing_left { SLOTS as u32 + slot } else { slot }, left }
             };

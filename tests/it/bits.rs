@@ -13,7 +13,6 @@ fn a_musl_build_scores_the_same_bits() {
     if harness::target(test, TARGET).is_none() {
         return;
     }
-    // As a user would build it, whatever cargo was told to build these tests.
     let mut cargo = Command::new("cargo");
     cargo.args(["run", "--release", "--quiet", "--package", "homeward-bits", "--target", TARGET, "--", &MESSAGES.to_string()]);
     let run = cargo.current_dir(workspace("")).output().unwrap();

@@ -141,16 +141,12 @@ async fn restore(
     held: std::ops::RangeInclusive<u64>,
     stats: &Stats,
 ) -> Result<u64, PredictError> {
-    let (released, known_to) = held.into_inner();
-    let Some(memory) = keeper.load()? else { return Ok(released) };
+    let Some(memory) = keeper.load()? else { return Ok(*held.start()) };
     let mut position = memory.position;
-    if memory.journal != keeper.journal() || position < released {
-        tracing::error!(position, released, "what was kept belongs to another journal: messages in between are not known");
-        position = released;
-    } else if position > known_to {
-        // The journal lost its end; what comes under these positions now was not scored yet.
-        tracing::error!(position, known_to, "what was kept is ahead of the journal, which has lost its end: going on from there");
-        position = known_to;
+    if memory.journal != keeper.journal() || !held.contains(&position) {
+        // Beyond the journal's end: it lost it, and what comes under these positions now was not scored yet. What was is refused as a duplicate.
+        tracing::error!(position, ?held, "what was kept is not of this journal, or this has lost its end: going on from its first message");
+        position = *held.start();
     }
     if let Some(version) = &memory.model {
         match known(registry, version, fleet).await {

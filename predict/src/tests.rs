@@ -399,3 +399,21 @@ async fn nothing_is_kept_or_released_before_the_broker_has_confirmed_what_it_led
     }
     assert_eq!(rows.iter().filter(|r| r.contains("\"scored\"")).count(), 6, "each reading once: {rows:#?}");
 }
+
+/// The disk took back the journal's end, but not what was remembered of it: new messages come under positions that were scored before.
+#[tokio::test]
+async fn messages_behind_a_journal_that_lost_its_end_are_scored() {
+    let mut rig = Rig::new().await;
+    let first = rig.start();
+    (0..3).for_each(|second| rig.hot(second));
+    rig.until("all is kept and released", || rig.inbox.released() == 3).await;
+    first.abort();
+    rig.inbox = Arc::default();
+    let second = rig.start();
+    (3..5).for_each(|second| rig.hot(second));
+    rig.until("what came since is scored", || rig.stats.counts().scored == 5).await;
+    rig.until("and released", || rig.inbox.released() == 2).await;
+    rig.inbox.close();
+    second.await.unwrap();
+    assert_eq!(rig.stats.counts().raised, 1, "the alert stands on");
+}

@@ -5,6 +5,8 @@ pub mod explain;
 #[cfg(test)]
 #[allow(unreachable_pub, dead_code)]
 mod grown;
+#[cfg(target_arch = "x86_64")]
+mod planes;
 mod scorer;
 #[cfg(test)]
 mod tests;

@@ -21,15 +21,15 @@
 //! | all trees level by level, finished ones dropped | 914 ns | |
 //! | bit vectors (after QuickScorer, Lucchese et al. 2015), 16 rows: SSE2 / AVX2 / AVX-512 | | 14 100 / 2 300 / 670 ns |
 //! | comparisons first, eight thresholds a feature and byte outcomes, then walks of 4-byte nodes, as LLVM makes them | 2500 ns | |
-//! | **bit vectors over codes** (how many thresholds lie below a value), as in RapidScorer (Ye et al. 2018), 64 rows, AVX2 (`planes`, many rows where they fit) | | **650 / 700 ns** |
+//! | **bit vectors over codes** (how many thresholds lie below a value), as in RapidScorer (Ye et al. 2018), 64 rows, AVX2 (`planes`, many rows where they fit) | | **650 / 630 ns** |
 //!
-//! With nothing else running (criterion, medians): one row of 1,000 in turn 0.96 µs (1.21 with 2 % missing), 10,000 rows QUIET. In the same hour LightGBM's single-row
-//! call took 7.4 µs and 7.1 a row of 10,000, ONNX Runtime 9.0 and 4.6 µs.
+//! With nothing else running (criterion, medians): one row of 1,000 in turn 0.96 µs (1.21 with 2 % missing), 10,000 rows 0.63 µs a row (0.62; 1.13 by the table of nodes). In the same hour LightGBM's single-row
+//! call took 7.2 µs and 6.8 a row of 10,000, ONNX Runtime 9.0 and 4.5 µs.
 //!
 //! **What the limit is** (callgrind with the machine's caches). One row: some 900 steps of nine instructions, 600 of which must be taken (mean level 6 × 100 trees), 8,500 in all; 3,300 for the keys. 320 node
 //! reads miss the first-level cache, as 6,100 nodes and leaves of 16 bytes are 98 kB, and are answered by the second; the row's own 50 cache lines come from the third or from memory.
-//! Comparing all 3,000 thresholds first takes as long as a third of the walks that it would spare. Many rows: reading 3.2 kB a row from memory takes 110 ns, the 3,000 comparisons of doubles
-//! four at once another 220, the bits of 100 trees 180.
+//! Many rows, by samples of `perf` over the bit vectors: a third of the time goes to reading 3.2 kB a row (110 ns from memory alone) and turning it, two fifths to 3,000 comparisons of
+//! doubles, four at once, a fifth to the bits of 100 trees, the rest to the sums.
 
 #[cfg(target_arch = "x86_64")]
 use super::planes::Planes;

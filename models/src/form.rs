@@ -110,6 +110,22 @@ impl Scoring {
             Laid::Novelty(novelty) => risks.fill(novelty.risk(row)),
         }
     }
+
+    /// As [`Scoring::score`] of many rows, one after the other: `features` values each in `rows`, as many risks as horizons each in `risks`. The same bits, in less time. Panics on
+    /// parts of rows.
+    pub fn score_rows(&self, rows: &[f64], risks: &mut [f64]) {
+        match &self.laid {
+            Laid::Trees(scorer) => {
+                scorer.raw_rows(rows, risks);
+                let Ensemble { link, horizons, .. } = *scorer.ensemble();
+                risks.chunks_exact_mut(horizons).for_each(|risks| finish(link, &self.calibration, risks));
+            }
+            Laid::Novelty(novelty) => {
+                assert!(rows.len() == risks.len() * novelty.features, "{} values are no {} rows", rows.len(), risks.len());
+                risks.iter_mut().zip(rows.chunks_exact(novelty.features)).for_each(|(risk, row)| *risk = novelty.risk(row));
+            }
+        }
+    }
 }
 
 /// Why rows get their scores.

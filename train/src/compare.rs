@@ -9,7 +9,7 @@ use crate::history::{DeviceHistory, History};
 use crate::matrix::{accepted, replay};
 use crate::metrics::PolicyMetrics;
 use crate::plan::{FEW, end_of};
-use crate::score::{columns, risk};
+use crate::score::{Bulk, columns};
 use crate::{Settings, TrainError};
 use serde::Serialize;
 
@@ -57,9 +57,10 @@ pub(crate) fn compare(
     let from_ms = first.seen().max(second.seen());
     let mean_life_h = mean_life(history, settings)?;
     let mut tallies = [Vec::new(), Vec::new()];
+    let mut bulks = [first, second].map(|contestant| Bulk::new(contestant.model));
     for device in history.devices.iter().filter(|d| !d.rows.is_empty()) {
-        for (contestant, tallies) in [first, second].iter().zip(&mut tallies) {
-            tallies.push(tally(history, device, contestant.model, settings, from_ms, mean_life_h)?);
+        for ((contestant, bulk), tallies) in [first, second].iter().zip(&mut bulks).zip(&mut tallies) {
+            tallies.push(tally(history, device, contestant.model, bulk, settings, from_ms, mean_life_h)?);
         }
     }
     let [first, second] = tallies;
@@ -78,21 +79,26 @@ fn tally(
     history: &History,
     device: &DeviceHistory,
     model: &Model,
+    bulk: &mut Bulk,
     settings: &Settings,
     from: i64,
     mean_life_h: f64,
 ) -> Result<Tally, TrainError> {
-    let (mut times, mut scores, mut row) = (Vec::new(), Vec::new(), vec![0.0; model.spec.len()]);
+    let mut times = Vec::new();
     replay(history, &columns(history, &model.spec), device, &model.spec, |ts, state| {
         times.push(ts);
         // What came before is not priced.
-        scores.push(if ts > from { risk(model, state, &mut row) } else { f64::NAN });
+        if ts > from {
+            bulk.push(|row| state.features(&model.spec, row));
+        }
     })?;
+    let scores: Vec<f64> = bulk.take_deciding().collect();
+    let known = times.len() - scores.len();
     let mut total = Tally::default();
     for (rows, end) in lives(device, &times, settings) {
         let rows = rows.start + times[rows.clone()].partition_point(|t| *t <= from)..rows.end;
         if !rows.is_empty() {
-            let life = LifeRows { times: &times[rows.clone()], scores: &scores[rows], end };
+            let life = LifeRows { times: &times[rows.clone()], scores: &scores[rows.start - known..rows.end - known], end };
             total.add(&price(life, model.threshold, &model.rules, &settings.costs, Answer::Inspect, mean_life_h));
         }
     }

@@ -14,7 +14,7 @@ use polars::prelude::*;
 
 use crate::history::{DeviceHistory, History};
 use crate::matrix::replay;
-use crate::score::columns;
+use crate::score::{Bulk, columns};
 use crate::{Settings, TrainError};
 
 /// Rows of a row group at most, about.
@@ -52,7 +52,7 @@ struct Columns<'a> {
     names: Vec<String>,
     horizons: Vec<i64>,
     settings: &'a Settings,
-    model: Option<&'a Model>,
+    bulk: Option<Bulk>,
     device: Vec<String>,
     ts: Vec<i64>,
     features: Vec<Vec<f64>>,
@@ -61,12 +61,12 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn new(spec: &FeatureSpec, model: Option<&'a Model>, settings: &'a Settings) -> Self {
+    fn new(spec: &FeatureSpec, model: Option<&Model>, settings: &'a Settings) -> Self {
         let horizons = model.map_or_else(|| settings.horizons.clone(), |m| m.horizons.clone());
         Self {
             names: (0..spec.len()).map(|f| spec.name(f)).collect(),
             settings,
-            model,
+            bulk: model.map(Bulk::new),
             device: Vec::new(),
             ts: Vec::new(),
             features: vec![Vec::new(); spec.len()],
@@ -79,16 +79,18 @@ impl<'a> Columns<'a> {
     fn add(&mut self, history: &History, device: &DeviceHistory, spec: &FeatureSpec) -> Result<(), TrainError> {
         let first = self.ts.len();
         let mut row = vec![0.0; spec.len()];
-        let mut risks = vec![0.0; self.risks.len()];
         replay(history, &columns(history, spec), device, spec, |ts, state: &DeviceState| {
             state.features(spec, &mut row);
             self.ts.push(ts);
             self.features.iter_mut().zip(&row).for_each(|(column, value)| column.push(*value));
-            if let Some(model) = self.model {
-                model.score(&row, &mut risks);
-                self.risks.iter_mut().zip(&risks).for_each(|(column, risk)| column.push(*risk));
+            if let Some(bulk) = &mut self.bulk {
+                bulk.push(|to| to.copy_from_slice(&row));
             }
         })?;
+        let risks = self.bulk.as_mut().map(Bulk::take).unwrap_or_default();
+        for (k, column) in self.risks.iter_mut().enumerate() {
+            column.extend(risks.iter().skip(k).step_by(self.horizons.len()));
+        }
         let marks = label::marks(&device.events);
         self.labels.extend(label::label(&self.ts[first..], &marks, self.settings.target));
         self.device.extend(std::iter::repeat_n(device.name.clone(), self.ts.len() - first));

@@ -4,7 +4,7 @@
 
 mod novelty;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;

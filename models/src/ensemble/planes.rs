@@ -17,10 +17,10 @@ use std::ops::Range;
 use pulp::x86::V3;
 use pulp::{NullaryFnOnce, Simd};
 
-use super::{Ensemble, Precision, leaf};
+use super::{Ensemble, Node, Precision, leaf};
 
 /// Rows of a block.
-const ROWS: usize = 64;
+pub(super) const ROWS: usize = 64;
 /// Leaves of a tree at most: beyond it most comparisons are made in vain.
 const LEAVES: usize = 64;
 /// Thresholds of a feature at most: their count is a code, and 255 is a missing value that goes right.
@@ -86,12 +86,16 @@ struct Tree {
     leaves: Range<usize>,
 }
 
+/// The greatest value that goes left at a node; both zeros are one.
+fn edge(ensemble: &Ensemble, node: &Node) -> f64 {
+    ensemble.arithmetic.at_most(node.threshold) + 0.0
+}
+
 impl Planes {
     /// Lays out `ensemble`, if its trees are small enough, its features of a number that fits, and the machine has AVX2.
     pub(super) fn of(ensemble: &Ensemble) -> Option<Self> {
         let (simd, last_tile) = (V3::try_new()?, ensemble.features.checked_sub(TILE)?);
-        let mut edges: Vec<(u32, f64)> =
-            ensemble.nodes.iter().map(|n| (n.feature, ensemble.arithmetic.at_most(n.threshold) + 0.0)).collect();
+        let mut edges: Vec<(u32, f64)> = ensemble.nodes.iter().map(|node| (node.feature, edge(ensemble, node))).collect();
         edges.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         edges.dedup();
         let mut slots: Vec<Slot> = Vec::new();
@@ -169,22 +173,15 @@ impl Planes {
     fn cut(&self, ensemble: &Ensemble, node: usize, bits: u8) -> Option<Cut> {
         let node = &ensemble.nodes[node];
         let slot = self.slots.binary_search_by_key(&(node.feature as usize), |slot| slot.feature).ok()?;
-        let edge = ensemble.arithmetic.at_most(node.threshold) + 0.0;
+        let edge = edge(ensemble, node);
         let rank = self.edges[self.slots[slot].edges.clone()].binary_search_by(|e| e.total_cmp(&edge)).ok()?;
         let lane = if node.missing_left { slot + self.slots.len() } else { slot };
         Some(Cut { lane: u32::try_from(lane).ok()?, rank: (rank as i8).wrapping_add(i8::MIN), bits })
     }
 
-    /// How many of `rows` fill whole blocks.
-    pub(super) fn whole_rows(&self, ensemble: &Ensemble, rows: &[f64]) -> usize {
-        rows.len() / (ensemble.features * ROWS) * ROWS
-    }
-
     /// Adds the trees' leaves to the sums of `rows`, which are whole blocks; each sum is K values.
     pub(super) fn add_rows(&self, ensemble: &Ensemble, rows: &[f64], sums: &mut [f64]) {
-        if !rows.is_empty() {
-            self.simd.vectorize(Blocks { planes: self, ensemble, rows, sums });
-        }
+        self.simd.vectorize(Blocks { planes: self, ensemble, rows, sums });
     }
 }
 

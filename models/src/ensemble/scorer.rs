@@ -32,7 +32,10 @@
 //! doubles, four at once, a fifth to the bits of 100 trees, the rest to the sums.
 
 #[cfg(target_arch = "x86_64")]
-use super::planes::Planes;
+use std::sync::OnceLock;
+
+#[cfg(target_arch = "x86_64")]
+use super::planes::{self, Planes};
 use super::{Ensemble, leaf};
 
 /// Trees walked in turn for one row.
@@ -56,9 +59,9 @@ struct Step {
 pub struct Scorer {
     ensemble: Ensemble,
     layout: Layout,
-    /// For many rows at once, if the machine and the ensemble allow it.
+    /// For many rows at once, laid out when they first come; none if the machine or the ensemble does not allow it.
     #[cfg(target_arch = "x86_64")]
-    planes: Option<Planes>,
+    planes: OnceLock<Option<Planes>>,
 }
 
 /// Sizes are powers of two known to the compiler, so that a mask takes the place of every check of bounds.
@@ -96,7 +99,7 @@ impl Scorer {
         Self {
             layout: layout.unwrap_or(Layout::Plain),
             #[cfg(target_arch = "x86_64")]
-            planes: Planes::of(&ensemble),
+            planes: OnceLock::new(),
             ensemble,
         }
     }
@@ -150,10 +153,13 @@ impl Scorer {
 
 #[cfg(target_arch = "x86_64")]
 impl Scorer {
-    /// Scores as many of the rows as planes take, and gives their number.
+    /// The raw scores of as many of the rows as planes take, and gives their number.
     fn whole_blocks(&self, rows: &[f64], sums: &mut [f64]) -> usize {
-        let Some(planes) = &self.planes else { return 0 };
-        let done = planes.whole_rows(&self.ensemble, rows);
+        let done = sums.len() / self.ensemble.horizons / planes::ROWS * planes::ROWS;
+        if done == 0 {
+            return 0;
+        }
+        let Some(planes) = self.planes.get_or_init(|| Planes::of(&self.ensemble)) else { return 0 };
         let sums = &mut sums[..done * self.ensemble.horizons];
         sums.chunks_exact_mut(self.ensemble.horizons).for_each(|sums| sums.copy_from_slice(&self.ensemble.base));
         planes.add_rows(&self.ensemble, &rows[..done * self.ensemble.features], sums);
@@ -430,6 +436,30 @@ mod tests {
             let layout = Scorer::new(ensemble.clone()).layout;
             assert_eq!((matches!(layout, Layout::Small(_)), matches!(layout, Layout::Plain)), (small, plain));
             let rows = shape.rows(&mut chance, 9, 0.01);
+            check(ensemble, &rows);
+        }
+    }
+
+    /// What [`planes`] can hold and what is just beyond it: leaves of a tree, thresholds of a feature, columns.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn ensembles_at_and_beyond_what_planes_hold_score_the_same() {
+        // Trees of two leaves have a threshold each.
+        let shape = |trees, leaves, features| Shape { trees, leaves, features, horizons: 1, arithmetic: arithmetics()[0], grid: 0 };
+        for (shape, one_feature) in [
+            (shape(3, 64, 8), false),
+            (shape(3, 65, 8), false),
+            (shape(254, 2, 8), true),
+            (shape(255, 2, 8), true),
+            (shape(300, 2, 8), true),
+            (shape(3, 9, 7), false),
+        ] {
+            let mut chance = Chance(7);
+            let mut ensemble = shape.ensemble(&mut chance);
+            ensemble.nodes.iter_mut().filter(|_| one_feature).for_each(|node| node.feature = 3);
+            let fits = shape.leaves <= 64 && shape.trees <= 254 && shape.features >= 8;
+            assert_eq!(Planes::of(&ensemble).is_some(), fits && pulp::x86::V3::try_new().is_some(), "{shape:?}");
+            let rows = shape.rows(&mut chance, 130, 0.05);
             check(ensemble, &rows);
         }
     }

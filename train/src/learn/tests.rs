@@ -7,7 +7,7 @@ use crate::testing::{Drawn, fleet, history, settings};
 type Owned = (String, String, String);
 
 /// Engines that run cool for a while, get hot and fail, beside some that stay cool.
-fn engines(failing: usize, healthy: usize) -> Vec<Owned> {
+pub(crate) fn engines(failing: usize, healthy: usize) -> Vec<Owned> {
     let hot = |i: usize| {
         let cool = 30 + i % 7;
         let readings: String = (0..cool).map(|m| char::from(b'0' + (m % 3) as u8)).chain("6789".chars()).collect();
@@ -18,7 +18,7 @@ fn engines(failing: usize, healthy: usize) -> Vec<Owned> {
     (0..failing).map(hot).chain((0..healthy).map(cool)).collect()
 }
 
-fn learnt(devices: &[Owned], change: impl FnOnce(&mut crate::WrittenTrain)) -> Result<Learnt, TrainError> {
+pub(crate) fn learnt(devices: &[Owned], change: impl FnOnce(&mut crate::WrittenTrain)) -> Result<Learnt, TrainError> {
     let drawn: Vec<Drawn<'_>> = devices.iter().map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str())).collect();
     let watch = Watch { progress: &|_| (), fitted: &|_, _| (), started: Instant::now() };
     let settings = settings(|t| {

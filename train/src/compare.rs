@@ -120,3 +120,31 @@ fn mean_life(history: &History, settings: &Settings) -> Result<f64, TrainError> 
     }
     Ok(hours / failures.max(1) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::tests::{engines, learnt};
+    use crate::testing::{self, M};
+
+    #[test]
+    fn only_what_neither_has_seen_is_priced_and_each_reading_by_its_own_risk() {
+        let (devices, settings) = (engines(12, 4), testing::settings(|_| ()));
+        let model = learnt(&devices, |_| ()).unwrap().model;
+        let deaf = Model { threshold: 2.0, ..model.clone() };
+        let drawn: Vec<testing::Drawn<'_>> = devices.iter().map(|(a, b, c)| (a.as_str(), b.as_str(), c.as_str())).collect();
+        let history = testing::history(&drawn);
+        let priced = |until_ms| {
+            let contestant = |model| Contestant { model, until_ms };
+            compare(&history, contestant(&model), contestant(&deaf), &settings).unwrap()
+        };
+        // Engines get hot after their thirtieth minute. A horizon of three minutes and a window of one have to pass.
+        let (all, late) = (priced(-60 * M), priced(16 * M));
+        assert_eq!((all.from_ms, late.from_ms), (-56 * M, 20 * M));
+        for compared in [&all, &late] {
+            assert_eq!((compared.first.failures, compared.first.called, compared.first.false_alarms), (12, 12, 0));
+            assert_eq!((compared.second.called, compared.second.cost_per_hour > compared.first.cost_per_hour), (0, true));
+        }
+        assert!(late.first.hours < all.first.hours - 16.0 * 20.0 / 60.0 && late.first.hours > 0.0, "{late:?}");
+    }
+}

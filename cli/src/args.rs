@@ -100,6 +100,9 @@ pub struct SimulateArgs {
     /// Mean flying hours between a repair and the next fault
     #[arg(long, default_value_t = 1.5)]
     pub mean_life: f64,
+    /// How long drones rest between flights, in units of 5 to 15 minutes
+    #[arg(long, default_value_t = 1.0)]
+    pub rest: f64,
     /// Share of failures that nothing announces
     #[arg(long, default_value_t = 0.1)]
     pub sudden_share: f64,

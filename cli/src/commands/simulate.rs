@@ -47,6 +47,7 @@ fn fleet(args: &SimulateArgs) -> anyhow::Result<Fleet> {
         duration_s: args.hours * 3600.0,
         rate_hz: args.rate,
         mean_life_h: args.mean_life,
+        rest: args.rest,
         sudden_share: args.sudden_share,
         obey: !args.ignore_calls,
         mess: if args.tidy { Mess::none() } else { default.mess },

@@ -60,6 +60,8 @@ pub struct SimConfig {
     /// Mean flying hours of a drone from its last repair to the onset of the next announced fault; at least 0.25. The
     /// fault then grows over 20–60 flying minutes before it breaks something. Default 1.5: drones worn enough for a demonstration.
     pub mean_life_h: f64,
+    /// How long a drone rests between flights, in units of the default's 5–15 min; 1–1000. Default 1.
+    pub rest: f64,
     /// Share of failures that nothing announces, 0–0.9. Default 0.1.
     pub sudden_share: f64,
     /// Whether drones obey a call to return. Default true.
@@ -77,6 +79,7 @@ impl Default for SimConfig {
             duration_s: 8.0 * 3600.0,
             rate_hz: 1.0,
             mean_life_h: 1.5,
+            rest: 1.0,
             sudden_share: 0.1,
             obey: true,
             mess: Mess::default(),
@@ -100,6 +103,7 @@ impl SimConfig {
         within("duration_s", self.duration_s, 1.0, 3.2e8, "seconds, from 1 to ten years")?;
         within("rate_hz", self.rate_hz, 0.01, 100.0, "readings a second, from 0.01 to 100")?;
         within("mean_life_h", self.mean_life_h, 0.25, 1e6, "flying hours, from 0.25 to 1000000")?;
+        within("rest", self.rest, 1.0, 1000.0, "a factor from 1 to 1000")?;
         within("sudden_share", self.sudden_share, 0.0, 0.9, "a share from 0 to 0.9")?;
         self.mess.check()?;
         Ok(CheckedConfig(self))
@@ -165,6 +169,7 @@ mod tests {
         assert_eq!(refused(|c| c.duration_s = f64::INFINITY), "duration_s");
         assert_eq!(refused(|c| c.rate_hz = f64::NAN), "rate_hz");
         assert_eq!(refused(|c| c.mean_life_h = 0.1), "mean_life_h");
+        assert_eq!(refused(|c| c.rest = 0.5), "rest");
         assert_eq!(refused(|c| c.sudden_share = 1.0), "sudden_share");
         assert_eq!(refused(|c| c.mess.noise = -1.0), "mess.noise");
         assert_eq!(refused(|c| c.mess.missing = 1.1), "mess.missing");

@@ -50,6 +50,7 @@ pub(crate) struct Drone {
     /// Flying time so far, ms.
     pub(crate) flown: i64,
     mean_life_h: f64,
+    rest: f64,
     sudden_share: f64,
     obeys: bool,
 }
@@ -76,6 +77,7 @@ impl Drone {
             called: None,
             flown: 0,
             mean_life_h: values.mean_life_h,
+            rest: values.rest,
             sudden_share: values.sudden_share,
             obeys: values.obey,
             world,
@@ -221,7 +223,7 @@ impl Drone {
 
     fn land(&mut self, now: i64) {
         self.mode = Mode::Ground { since: now, workshop: false };
-        self.step_ms = now + self.world.seconds(300.0, 900.0);
+        self.step_ms = now + self.world.seconds(300.0 * self.rest, 900.0 * self.rest);
         let routine = self.world.chance(0.06);
         let looked = now + self.world.seconds(60.0, 180.0);
         if let Some(call) = self.called.take() {

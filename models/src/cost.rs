@@ -126,6 +126,9 @@ pub enum End {
     Well,
     /// It failed at this `ts`: an alarm within `detectable` before it finds the coming failure.
     Failed(i64),
+    /// An inspection confirmed that it was about to fail; its last reading before that has this `ts`. An alarm within `detectable` before it
+    /// finds the same. What would have become of a policy that had not called by then is estimated by [`crate::climb`].
+    Found(i64),
     /// Target `present`: a fault has been there since a `ts`, and every alarm from then on finds it. If it went on to fail, the
     /// alarm must stand `min_lead` before that.
     Faulty {
@@ -137,11 +140,11 @@ pub enum End {
 }
 
 impl End {
-    /// The `ts` that the alarm is measured by: the failure, or the begin of the fault.
+    /// The `ts` that the alarm is measured by: the failure, the last reading before an inspection, or the begin of the fault.
     pub fn ts(self) -> Option<i64> {
         match self {
             Self::Well => None,
-            Self::Failed(at) | Self::Faulty { since: at, .. } => Some(at),
+            Self::Failed(at) | Self::Found(at) | Self::Faulty { since: at, .. } => Some(at),
         }
     }
 
@@ -149,11 +152,11 @@ impl End {
     fn judge(self, ts: i64, costs: &Costs) -> Outcome {
         match self {
             Self::Failed(at) if at - ts < costs.min_lead => Outcome::Late,
-            Self::Failed(at) if at - ts <= costs.detectable => Outcome::Called,
+            Self::Failed(at) | Self::Found(at) if at - ts <= costs.detectable => Outcome::Called,
             Self::Faulty { since, .. } if ts < since => Outcome::False,
             Self::Faulty { failure: Some(at), .. } if at - ts < costs.min_lead => Outcome::Late,
             Self::Faulty { .. } => Outcome::Called,
-            Self::Well | Self::Failed(_) => Outcome::False,
+            Self::Well | Self::Failed(_) | Self::Found(_) => Outcome::False,
         }
     }
 }
@@ -204,6 +207,8 @@ pub struct Tally {
     pub called: u32,
     /// Of these, called later than that.
     pub late: u32,
+    /// Of these, ended by an inspection before the policy called: paid for as missed, until [`Climb::settle`](crate::climb::Climb::settle).
+    pub open: u32,
     /// Alerts after which nothing was found.
     pub false_alarms: u32,
     /// Sum of the lead times of the called ones, milliseconds; target `present`: of the times from the fault to its alarm.
@@ -223,6 +228,7 @@ impl Tally {
         self.failures += other.failures;
         self.called += other.called;
         self.late += other.late;
+        self.open += other.open;
         self.false_alarms += other.false_alarms;
         self.lead_ms += other.lead_ms;
     }
@@ -262,6 +268,7 @@ pub fn price_and_tell(
     }
     if life.end != End::Well {
         walk.tally.cost += costs.failure;
+        walk.tally.open = u32::from(matches!(life.end, End::Found(_)));
     }
     walk.tally
 }
@@ -273,7 +280,7 @@ pub fn oracle(times: &[i64], end: End, costs: &Costs) -> Option<usize> {
     let helps = |row: &usize| end.judge(times[*row], costs) == Outcome::Called;
     match end {
         End::Well => None,
-        End::Failed(_) => (0..times.len()).rev().find(helps),
+        End::Failed(_) | End::Found(_) => (0..times.len()).rev().find(helps),
         End::Faulty { .. } => (0..times.len()).find(helps),
     }
 }
@@ -327,7 +334,7 @@ impl Walk<'_> {
     /// a mean life; of a part with a fault nothing is left.
     fn replaced(&mut self, row: usize, work: f64) {
         let thrown_away = match self.life.end {
-            End::Failed(_) => operating_hours(&self.life.times[row..], self.costs),
+            End::Failed(_) | End::Found(_) => operating_hours(&self.life.times[row..], self.costs),
             End::Faulty { since, .. } if self.life.times[row] >= since => 0.0,
             End::Faulty { .. } | End::Well => (self.mean_life_h - self.tally.hours).max(0.0),
         };
@@ -398,6 +405,18 @@ mod tests {
     }
 
     #[test]
+    fn what_an_inspection_found_is_called_up_to_its_last_reading_and_none_is_late() {
+        let called = |row| {
+            let t = alarm_at(row, End::Found(9 * H));
+            (t.cost, t.called, t.late, t.false_alarms)
+        };
+        assert_eq!(called(9), (50.0 + 150.0, 1, 0, 0));
+        assert_eq!(called(4), (50.0 + 150.0 + 100.0 * 5.0 / 20.0, 1, 0, 0));
+        assert_eq!(called(3), (50.0 + 50.0 + 1000.0, 0, 0, 1), "longer before than an inspection finds it");
+        assert_eq!(run(&[0.0; 10], End::Found(9 * H), Answer::Inspect).cost, 1000.0);
+    }
+
+    #[test]
     fn an_alert_later_than_min_lead_costs_the_failure() {
         let mut scores = [0.0; 10];
         scores[9] = 0.9;
@@ -464,6 +483,7 @@ mod tests {
         assert_eq!(oracle(&times, F, &costs()), Some(9));
         assert_eq!(oracle(&times, End::Failed(9 * H), &costs()), Some(8));
         assert_eq!(oracle(&times, End::Failed(30 * H), &costs()), None, "its last reading is too early for an inspection");
+        assert_eq!(oracle(&times, End::Found(9 * H), &costs()), Some(9));
         assert_eq!(oracle(&times, End::Well, &costs()), None);
         assert_eq!(oracle(&times, P, &costs()), Some(5));
         let cheapest = (0..10).map(|row| alarm_at(row, F).cost).fold(f64::INFINITY, f64::min);

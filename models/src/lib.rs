@@ -12,6 +12,7 @@ pub mod artifact;
 pub mod audit;
 pub mod calibration;
 pub mod call;
+pub mod climb;
 pub mod cost;
 pub mod decision;
 pub mod device;

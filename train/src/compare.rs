@@ -1,11 +1,13 @@
 //! Two stored models beside each other, on data later than both have seen.
 
 use homeward_models::artifact::Model;
+use homeward_models::climb::{Climb, Reach};
 use homeward_models::cost::{Answer, End, LifeRows, Tally, operating_hours, price};
-use homeward_models::label;
+use homeward_models::label::{self, Labelling};
 
 use crate::evaluate::{paired, sum};
 use crate::history::{DeviceHistory, History};
+use crate::labelling::labelling;
 use crate::matrix::{accepted, replay};
 use crate::metrics::PolicyMetrics;
 use crate::plan::{FEW, end_of};
@@ -56,14 +58,15 @@ pub(crate) fn compare(
 ) -> Result<Compared, TrainError> {
     let from_ms = first.seen().max(second.seen());
     let mean_life_h = mean_life(history, settings)?;
-    let mut tallies = [Vec::new(), Vec::new()];
+    let mut priced = [Vec::new(), Vec::new()];
     let mut bulks = [first, second].map(|contestant| Bulk::new(contestant.model));
     for device in history.devices.iter().filter(|d| !d.rows.is_empty()) {
-        for ((contestant, bulk), tallies) in [first, second].iter().zip(&mut bulks).zip(&mut tallies) {
-            tallies.push(tally(history, device, contestant.model, bulk, settings, from_ms, mean_life_h)?);
+        for ((contestant, bulk), priced) in [first, second].iter().zip(&mut bulks).zip(&mut priced) {
+            priced.push(tally(history, device, contestant.model, bulk, settings, from_ms, mean_life_h)?);
         }
     }
-    let [first, second] = tallies;
+    let [of_first, of_second] = priced;
+    let (first, second) = (settled(of_first, first.model.threshold, settings), settled(of_second, second.model.threshold, settings));
     let (of_first, of_second) = (sum(first.iter()), sum(second.iter()));
     if of_first.hours == 0.0 {
         let found = format!("no reading later than {}", homeward_models::time::rfc3339(from_ms.min(4_000_000_000_000)));
@@ -72,6 +75,25 @@ pub(crate) fn compare(
     let (first_better, difference) = paired(&first, &second, settings.seed);
     let few = (of_first.failures as usize) < FEW;
     Ok(Compared { from_ms, first: (&of_first).into(), second: (&of_second).into(), first_better, difference, few })
+}
+
+/// What a model costs over one device, and how high its risks climbed in the lives that failed or would have.
+#[derive(Default)]
+struct Priced {
+    tally: Tally,
+    reaches: Vec<Reach>,
+    /// Places of those that an inspection ended before it called.
+    open: Vec<usize>,
+}
+
+/// Prices what inspections ended by how high risks climb.
+fn settled(priced: Vec<Priced>, threshold: f64, settings: &Settings) -> Vec<Tally> {
+    let climb = Climb::new(priced.iter().flat_map(|p| &p.reaches).copied());
+    let settle = |mut p: Priced| {
+        p.open.iter().for_each(|life| climb.settle(&mut p.tally, p.reaches[*life], threshold, &settings.costs, Answer::Inspect));
+        p.tally
+    };
+    priced.into_iter().map(settle).collect()
 }
 
 /// What `model` costs over one device's readings later than `from`.
@@ -83,7 +105,7 @@ fn tally(
     settings: &Settings,
     from: i64,
     mean_life_h: f64,
-) -> Result<Tally, TrainError> {
+) -> Result<Priced, TrainError> {
     let mut times = Vec::new();
     replay(history, &columns(history, &model.spec), device, &model.spec, |ts, state| {
         times.push(ts);
@@ -94,26 +116,31 @@ fn tally(
     })?;
     let scores: Vec<f64> = bulk.take_deciding().collect();
     let known = times.len() - scores.len();
-    let mut total = Tally::default();
-    for (rows, end) in lives(device, &times, settings) {
+    let labelling = labelling(history, settings);
+    let mut priced = Priced::default();
+    for (rows, end) in lives(device, &times, &labelling) {
         let rows = rows.start + times[rows.clone()].partition_point(|t| *t <= from)..rows.end;
         if !rows.is_empty() {
             let life = LifeRows { times: &times[rows.clone()], scores: &scores[rows.start - known..rows.end - known], end };
-            total.add(&price(life, model.threshold, &model.rules, &settings.costs, Answer::Inspect, mean_life_h));
+            let tally = price(life, model.threshold, &model.rules, &settings.costs, Answer::Inspect, mean_life_h);
+            priced.reaches.extend(Reach::of(life, &model.rules, &settings.costs, Answer::Inspect));
+            priced.open.extend((tally.open > 0).then(|| priced.reaches.len() - 1));
+            priced.tally.add(&tally);
         }
     }
-    Ok(total)
+    Ok(priced)
 }
 
-fn lives(device: &DeviceHistory, times: &[i64], settings: &Settings) -> Vec<(std::ops::Range<usize>, End)> {
-    label::lives(times, &label::marks(&device.events)).iter().map(|l| (l.first..l.end, end_of(l, settings.target))).collect()
+fn lives(device: &DeviceHistory, times: &[i64], labelling: &Labelling) -> Vec<(std::ops::Range<usize>, End)> {
+    label::lives(times, &labelling.marks(&device.events)).iter().map(|l| (l.first..l.end, end_of(l, labelling.target))).collect()
 }
 
 fn mean_life(history: &History, settings: &Settings) -> Result<f64, TrainError> {
+    let labelling = labelling(history, settings);
     let (mut hours, mut failures) = (0.0, 0usize);
     for device in &history.devices {
         let times = accepted(history, device)?;
-        for (rows, end) in lives(device, &times, settings) {
+        for (rows, end) in lives(device, &times, &labelling) {
             hours += operating_hours(&times[rows], &settings.costs);
             failures += usize::from(end != End::Well);
         }

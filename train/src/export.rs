@@ -8,11 +8,12 @@ use std::path::Path;
 
 use homeward_models::artifact::Model;
 use homeward_models::features::{DeviceState, FeatureSpec};
-use homeward_models::label::{self, Label, RowLabel};
+use homeward_models::label::{self, Label, Labelling, RowLabel};
 use homeward_models::time::duration_name;
 use polars::prelude::*;
 
 use crate::history::{DeviceHistory, History};
+use crate::labelling::labelling;
 use crate::matrix::replay;
 use crate::score::{Bulk, columns};
 use crate::{Settings, TrainError};
@@ -30,7 +31,7 @@ pub(crate) fn features(
 ) -> Result<usize, TrainError> {
     let failed = |source: PolarsError| TrainError::Object { key: path.display().to_string(), source };
     let file = File::create(path).map_err(|source| TrainError::File { path: path.display().to_string(), source })?;
-    let mut table = Columns::new(spec, model, settings);
+    let mut table = Columns::new(spec, model, settings, labelling(history, settings));
     let schema = table.take().map_err(failed)?.schema().as_ref().clone();
     let mut writer = ParquetWriter::new(file).with_compression(ParquetCompression::Zstd(None)).batched(&schema).map_err(failed)?;
     let mut rows = 0;
@@ -48,10 +49,10 @@ pub(crate) fn features(
 }
 
 /// Columns as they fill.
-struct Columns<'a> {
+struct Columns {
     names: Vec<String>,
     horizons: Vec<i64>,
-    settings: &'a Settings,
+    labelling: Labelling,
     bulk: Option<Bulk>,
     device: Vec<String>,
     ts: Vec<i64>,
@@ -60,12 +61,12 @@ struct Columns<'a> {
     risks: Vec<Vec<f64>>,
 }
 
-impl<'a> Columns<'a> {
-    fn new(spec: &FeatureSpec, model: Option<&Model>, settings: &'a Settings) -> Self {
+impl Columns {
+    fn new(spec: &FeatureSpec, model: Option<&Model>, settings: &Settings, labelling: Labelling) -> Self {
         let horizons = model.map_or_else(|| settings.horizons.clone(), |m| m.horizons.clone());
         Self {
             names: (0..spec.len()).map(|f| spec.name(f)).collect(),
-            settings,
+            labelling,
             bulk: model.map(Bulk::new),
             device: Vec::new(),
             ts: Vec::new(),
@@ -91,8 +92,8 @@ impl<'a> Columns<'a> {
         for (k, column) in self.risks.iter_mut().enumerate() {
             column.extend(risks.iter().skip(k).step_by(self.horizons.len()));
         }
-        let marks = label::marks(&device.events);
-        self.labels.extend(label::label(&self.ts[first..], &marks, self.settings.target));
+        let marks = self.labelling.marks(&device.events);
+        self.labels.extend(label::label(&self.ts[first..], &marks, &self.labelling));
         self.device.extend(std::iter::repeat_n(device.name.clone(), self.ts.len() - first));
         Ok(())
     }

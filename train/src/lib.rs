@@ -13,6 +13,7 @@ mod evaluate;
 mod export;
 mod gate;
 mod history;
+mod labelling;
 mod learn;
 pub mod learners;
 mod lock;

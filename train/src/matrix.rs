@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use homeward_models::features::{Acceptance, DeviceState, FeatureSpec, Verdict, regimes};
-use homeward_models::label::{self, Life, RowLabel};
+use homeward_models::label::{self, Labelling, Life, Mark, RowLabel};
 use homeward_models::{Event, EventKind, Finding};
 
 use rayon::prelude::*;
@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use crate::binned::{Binned, Bins, MAX_BINS, MISSING};
 use crate::coded::Coded;
 use crate::history::{DeviceHistory, History};
+use crate::labelling::labelling;
 use crate::learn::positives_word;
 use crate::{LearnerChoice, Settings, TrainError};
 
@@ -29,7 +30,7 @@ pub(crate) struct DeviceRows {
     pub(crate) lives: Vec<Life>,
     /// What failed (or was found faulty) when, by the events' word.
     pub(crate) components: Vec<(i64, Option<String>)>,
-    /// Times of confirmed inspections that no failure was reported for: they count as failures.
+    /// Times of confirmed inspections that no failure was reported for.
     pub(crate) confirmed: Vec<i64>,
 }
 
@@ -55,9 +56,12 @@ impl Packed {
     fn new(label: RowLabel) -> Self {
         match label {
             RowLabel::Fails(ms) => Self(ms << 2),
-            RowLabel::Survives(ms) => Self(ms << 2 | 1),
+            // Longer than any life, if it says so.
+            RowLabel::Survives(ms) => Self(ms.min(i64::MAX >> 2) << 2 | 1),
             RowLabel::Present(present) => Self(i64::from(present) << 2 | 2),
             RowLabel::LeftOut => Self(3),
+            // Never 0.
+            RowLabel::FailsWithin(ms) => Self(ms << 2 | 3),
         }
     }
 
@@ -66,19 +70,28 @@ impl Packed {
             0 => RowLabel::Fails(self.0 >> 2),
             1 => RowLabel::Survives(self.0 >> 2),
             2 => RowLabel::Present(self.0 >> 2 == 1),
-            _ => RowLabel::LeftOut,
+            _ if self.0 == 3 => RowLabel::LeftOut,
+            _ => RowLabel::FailsWithin(self.0 >> 2),
         }
+    }
+}
+
+impl DeviceRows {
+    /// What failed at `ts`, or was found soon after it.
+    pub(crate) fn component(&self, ts: i64) -> Option<&str> {
+        self.components.iter().find(|(at, _)| *at >= ts).and_then(|(_, component)| component.as_deref())
     }
 }
 
 impl Matrix {
     /// Replays the history through the kernel and bins it. The same on any number of threads, wherever things are kept.
     pub(crate) fn build(history: &History, spec: &FeatureSpec, settings: &Settings) -> Result<Self, TrainError> {
-        let labelled: Result<Vec<_>, TrainError> = history.devices.par_iter().map(|d| labelled(history, d, settings)).collect();
+        let labelling = labelling(history, settings);
+        let labelled: Result<Vec<_>, TrainError> = history.devices.par_iter().map(|d| labelled(history, d, &labelling)).collect();
         let (mut times, mut labels, mut devices) = (Vec::new(), Vec::new(), Vec::with_capacity(history.devices.len()));
         for (device, (own, marked)) in history.devices.iter().zip(labelled?) {
             let rows = times.len()..times.len() + own.len();
-            devices.push(device_rows(device, &own, rows));
+            devices.push(device_rows(device, &own, rows, &labelling));
             times.extend(own);
             labels.extend(marked);
         }
@@ -152,9 +165,9 @@ impl Matrix {
         self.times.len()
     }
 
-    /// Failures that a reading came before.
+    /// Failures that a reading came before, those that an inspection forestalled among them.
     pub(crate) fn failures(&self) -> usize {
-        self.devices.iter().flat_map(|d| &d.lives).filter(|l| l.failure.is_some()).count()
+        self.devices.iter().flat_map(|d| &d.lives).filter(|l| l.failed()).count()
     }
 
     /// Devices with a failure.
@@ -163,7 +176,7 @@ impl Matrix {
         // Labels of the other target say at once that there is nothing to look for.
         let known = d.rows.clone().map(|row| self.label(row)).filter(|l| *l != RowLabel::LeftOut);
         let mut present = known.take_while(|l| matches!(l, RowLabel::Present(_)));
-        d.lives.iter().any(|l| l.failure.is_some()) || present.any(|l| l == RowLabel::Present(true))
+        d.lives.iter().any(Life::failed) || present.any(|l| l == RowLabel::Present(true))
     }
 
     /// Whether there is enough to learn from.
@@ -192,9 +205,9 @@ impl Matrix {
 }
 
 /// Times and labels of a device's accepted readings.
-fn labelled(history: &History, device: &DeviceHistory, settings: &Settings) -> Result<(Vec<i64>, Vec<Packed>), TrainError> {
+fn labelled(history: &History, device: &DeviceHistory, labelling: &Labelling) -> Result<(Vec<i64>, Vec<Packed>), TrainError> {
     let times = accepted(history, device)?;
-    let labels = label::label(&times, &label::marks(&device.events), settings.target);
+    let labels = label::label(&times, &labelling.marks(&device.events), labelling);
     Ok((times, labels.into_iter().map(Packed::new).collect()))
 }
 
@@ -209,13 +222,13 @@ pub(crate) fn accepted(history: &History, device: &DeviceHistory) -> Result<Vec<
     Ok(times)
 }
 
-fn device_rows(device: &DeviceHistory, times: &[i64], rows: Range<usize>) -> DeviceRows {
-    let ends = |e: &&Event| matches!(label::Mark::of(e), Some(label::Mark::Failure | label::Mark::Fault));
+fn device_rows(device: &DeviceHistory, times: &[i64], rows: Range<usize>, labelling: &Labelling) -> DeviceRows {
+    let ends = |e: &&Event| matches!(Mark::of(e), Some(Mark::Failure | Mark::Found | Mark::Fault));
     let components = device.events.iter().filter(ends).map(|e| (e.ts, e.component.clone())).collect();
     let failed = |at: i64| device.events.iter().any(|e| e.ts == at && e.kind == EventKind::Failure);
     let confirmed = device.events.iter().filter(|e| e.kind == EventKind::Inspection(Finding::Confirmed) && !failed(e.ts));
     let confirmed = confirmed.map(|e| e.ts).collect();
-    let lives = label::lives(times, &label::marks(&device.events));
+    let lives = label::lives(times, &labelling.marks(&device.events));
     DeviceRows { name: device.name.clone(), rows, lives, components, confirmed }
 }
 
@@ -315,6 +328,7 @@ mod tests {
             RowLabel::Fails(0),
             RowLabel::Fails(1 << 60),
             RowLabel::Survives(0),
+            RowLabel::FailsWithin(1),
             RowLabel::Survives(86_400_000),
             RowLabel::Present(true),
             RowLabel::Present(false),

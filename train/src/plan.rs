@@ -17,7 +17,7 @@ use crate::{LearnerChoice, Settings};
 pub(crate) const FEW: usize = 10;
 
 /// What a stretch of rows is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     /// Learnt from by all other folds, and judged by them.
     Fold(usize),
@@ -94,7 +94,7 @@ impl Plan {
 
     fn fails_in_time(&self, matrix: &Matrix, device: usize) -> bool {
         let until = self.cut.map_or(i64::MAX, |c| c.until);
-        matrix.failing(device) && matrix.devices[device].lives.iter().filter_map(|l| l.failure.or(l.fault)).any(|f| f < until)
+        matrix.failing(device) && matrix.devices[device].lives.iter().filter_map(Life::trouble).any(|f| f < until)
     }
 
     /// The rows that a model may learn from which is judged on `part`; `None` for all of them.
@@ -161,6 +161,7 @@ impl Plan {
 pub(crate) fn end_of(life: &Life, target: Target) -> End {
     match (target, life.failure, life.fault) {
         (Target::Failure, Some(at), _) => End::Failed(at),
+        (Target::Failure, None, _) => life.found.map_or(End::Well, End::Found),
         (Target::Present, failure, Some(since)) => End::Faulty { since, failure },
         _ => End::Well,
     }
@@ -170,7 +171,7 @@ pub(crate) fn end_of(life: &Life, target: Target) -> End {
 /// false, and cannot be priced.
 fn as_known_at(end: End, until: i64, settings: &Settings) -> (End, i64) {
     match end {
-        End::Failed(at) if at >= until => (End::Well, until.min(at.saturating_sub(settings.costs.detectable))),
+        End::Failed(at) | End::Found(at) if at >= until => (End::Well, until.min(at.saturating_sub(settings.costs.detectable))),
         End::Faulty { since, .. } if since >= until => (End::Well, until),
         End::Faulty { since, failure: Some(at) } if at >= until => (End::Faulty { since, failure: None }, until),
         known => (known, until),

@@ -52,7 +52,7 @@ pub(crate) fn is_healthy(label: RowLabel, settings: &Settings) -> bool {
         RowLabel::Fails(ms) => ms > FAR * settings.horizon(),
         RowLabel::Survives(ms) => ms >= settings.horizon(),
         RowLabel::Present(present) => !present,
-        RowLabel::LeftOut => false,
+        RowLabel::FailsWithin(_) | RowLabel::LeftOut => false,
     }
 }
 

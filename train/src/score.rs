@@ -3,10 +3,11 @@
 use homeward_models::artifact::Model;
 use homeward_models::features::{DeviceState, FeatureSpec};
 use homeward_models::form::Scoring;
-use homeward_models::label::{self, RowLabel, Target};
+use homeward_models::label::{self, Labelling, RowLabel};
 
 use crate::TrainError;
 use crate::history::History;
+use crate::labelling::labelling_for;
 use crate::matrix::replay;
 
 /// One reading with its risk and its label.
@@ -104,15 +105,19 @@ pub(crate) fn all(history: &History, model: &Model) -> Result<Vec<ScoredReading>
         scored.push(ScoredReading { device: history.devices[device].name.clone(), ts, risk: f64::NAN, label: RowLabel::LeftOut });
     })?;
     scored.iter_mut().zip(bulk.take_deciding()).for_each(|(reading, risk)| reading.risk = risk);
-    label_all(history, model.target, &mut scored);
+    label_all(
+        history,
+        &labelling_for(history, model.target, &model.costs, model.horizons.last().copied().unwrap_or_default()),
+        &mut scored,
+    );
     Ok(scored)
 }
 
-fn label_all(history: &History, target: Target, scored: &mut [ScoredReading]) {
+fn label_all(history: &History, labelling: &Labelling, scored: &mut [ScoredReading]) {
     for readings in scored.chunk_by_mut(|a, b| a.device == b.device) {
         let Some(device) = history.devices.iter().find(|d| d.name == readings[0].device) else { continue };
         let times: Vec<i64> = readings.iter().map(|r| r.ts).collect();
-        for (reading, label) in readings.iter_mut().zip(label::label(&times, &label::marks(&device.events), target)) {
+        for (reading, label) in readings.iter_mut().zip(label::label(&times, &labelling.marks(&device.events), labelling)) {
             reading.label = label;
         }
     }

@@ -161,6 +161,9 @@ pub struct Settings {
     pub costs: Costs,
     /// The same as written, for the model file.
     pub money: WrittenCosts,
+    /// Takes all that did not fail for healthy, what was called and repaired included. Wrong once calls are obeyed, and in no configuration: to be
+    /// measured beside.
+    pub naive_labels: bool,
 }
 
 impl Settings {
@@ -228,6 +231,7 @@ impl Settings {
             costs: Costs::check(money, longest)?,
             money: money.clone(),
             horizons,
+            naive_labels: false,
         })
     }
 

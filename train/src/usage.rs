@@ -72,6 +72,7 @@ impl DataUse {
     fn count(&mut self, matrix: &Matrix, device: &crate::matrix::DeviceRows, row: usize, horizon: i64) {
         let label = matrix.label(row);
         match (label.at(horizon), label) {
+            (Label::Positive, RowLabel::FailsWithin(_)) => self.positive_by_inspection += 1,
             (Label::Positive, RowLabel::Fails(ms)) if device.confirmed.contains(&(matrix.times[row] + ms)) => {
                 self.positive_by_inspection += 1
             }
@@ -84,7 +85,7 @@ impl DataUse {
 }
 
 fn confirmed_failures(device: &crate::matrix::DeviceRows) -> usize {
-    device.lives.iter().filter_map(|l| l.failure).filter(|f| device.confirmed.contains(f)).count()
+    device.lives.iter().filter(|l| l.found.is_some() || l.failure.is_some_and(|f| device.confirmed.contains(&f))).count()
 }
 
 /// Channels whose features are missing in every sampled row.

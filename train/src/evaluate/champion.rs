@@ -1,7 +1,7 @@
 //! Beside the champion in service: both policies on data later than either has seen.
 
 use homeward_models::artifact::Model;
-use homeward_models::cost::{Answer, LifeRows, Tally, price};
+use homeward_models::cost::{Answer, Tally};
 
 use super::price::{Pricer, sum};
 use super::threshold::paired;
@@ -41,9 +41,11 @@ pub(crate) fn against(pricer: &Pricer<'_>, incumbent: &Incumbent, risks: &[f64],
     let unseen: Vec<Stretch> = pricer.stretches.iter().filter_map(|s| later(pricer, s, incumbent.seen)).collect();
     let mut champion = vec![Tally::default(); pricer.matrix.devices.len()];
     let mut challenger = champion.clone();
+    let ours = pricer.under(risks, pricer.settings.rules, Answer::Inspect, &unseen);
+    let theirs = pricer.under(&incumbent.risks, incumbent.model.rules, Answer::Inspect, &unseen);
     for stretch in &unseen {
-        challenger[stretch.device].add(&pricer.one(stretch, risks, threshold));
-        champion[stretch.device].add(&incumbent_tally(pricer, incumbent, stretch));
+        challenger[stretch.device].add(&ours.price(stretch, threshold));
+        champion[stretch.device].add(&theirs.price(stretch, incumbent.model.threshold));
     }
     let (share, difference) = paired(&challenger, &champion, seed);
     Against {
@@ -60,11 +62,4 @@ pub(crate) fn against(pricer: &Pricer<'_>, incumbent: &Incumbent, risks: &[f64],
 fn later(pricer: &Pricer<'_>, stretch: &Stretch, seen: i64) -> Option<Stretch> {
     let rows = stretch.rows.start + pricer.matrix.times[stretch.rows.clone()].partition_point(|t| *t <= seen)..stretch.rows.end;
     (stretch.part == Part::HoldOut && !rows.is_empty()).then(|| Stretch { rows, ..stretch.clone() })
-}
-
-fn incumbent_tally(pricer: &Pricer<'_>, incumbent: &Incumbent, stretch: &Stretch) -> Tally {
-    let rows = stretch.rows.clone();
-    let life = LifeRows { times: &pricer.matrix.times[rows.clone()], scores: &incumbent.risks[rows], end: stretch.end };
-    let model = &incumbent.model;
-    price(life, model.threshold, &model.rules, &pricer.settings.costs, Answer::Inspect, pricer.mean_life_h)
 }

@@ -233,7 +233,7 @@ fn failures(pricer: &Pricer<'_>, choice: &Choice, risks: &[f64], name: Naming<'_
                 "missed"
             },
             lead_ms: tally.lead_ms,
-            component: device.components.iter().find(|(at, _)| *at == ts).and_then(|(_, c)| c.clone()),
+            component: device.component(ts).map(String::from),
             named: called.map(|row| name(stretch.part, row)).transpose()?.flatten(),
             held_out: stretch.part == Part::HoldOut,
             timeline: timeline(pricer, stretch, risks, &alarms, threshold),

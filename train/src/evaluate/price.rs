@@ -1,6 +1,9 @@
 //! Policies priced over the stretches of a plan: by one function, device by device.
 
-use homeward_models::cost::{Answer, End, LifeRows, Outcome, Tally, operating_hours, oracle, price, price_and_tell};
+use std::collections::BTreeMap;
+
+use homeward_models::climb::{Climb, Reach};
+use homeward_models::cost::{Answer, Costs, End, LifeRows, Outcome, Tally, operating_hours, oracle, price, price_and_tell};
 use homeward_models::decision::Rules;
 use homeward_models::features::Feature;
 
@@ -55,13 +58,23 @@ impl<'a> Pricer<'a> {
         LifeRows { times: &self.matrix.times[rows.clone()], scores: &scores[rows], end: stretch.end }
     }
 
-    /// One stretch under "score ≥ threshold".
-    pub(crate) fn one(&self, stretch: &Stretch, scores: &[f64], threshold: f64) -> Tally {
-        self.under(stretch, scores, threshold, &self.settings.rules, Answer::Inspect)
+    /// The policy that inspects where a score under the settings' rules is high.
+    pub(crate) fn policy<'b>(&'b self, scores: &'b [f64]) -> Policy<'b> {
+        self.under(scores, self.settings.rules, Answer::Inspect, self.stretches)
     }
 
-    fn under(&self, stretch: &Stretch, scores: &[f64], threshold: f64, rules: &Rules, answer: Answer) -> Tally {
-        price(self.life(stretch, scores), threshold, rules, &self.settings.costs, answer, self.mean_life_h)
+    /// A policy by its scores, one a row, over `stretches`.
+    pub(crate) fn under<'b>(&'b self, scores: &'b [f64], rules: Rules, answer: Answer, stretches: &[Stretch]) -> Policy<'b> {
+        let mut reaches: BTreeMap<Part, Vec<Reach>> = BTreeMap::new();
+        let mut policy = Policy { pricer: self, scores, rules, answer, climbs: BTreeMap::new() };
+        for stretch in stretches {
+            reaches.entry(stretch.part).or_default().extend(policy.reach(stretch));
+        }
+        let all: Vec<Reach> = reaches.values().flatten().copied().collect();
+        // The latest lives hold few failures once calls are obeyed; the earlier ones may speak for them, since nothing is chosen by them.
+        reaches.entry(Part::HoldOut).and_modify(|reaches| *reaches = all);
+        policy.climbs = reaches.into_iter().map(|(part, reaches)| (part, Climb::new(reaches))).collect();
+        policy
     }
 
     /// As [`Pricer::one`], and the alarms with their rows of the matrix.
@@ -76,9 +89,10 @@ impl<'a> Pricer<'a> {
     /// Each device's tally over the stretches that `of` takes, each under its own threshold.
     pub(crate) fn by_device(&self, scores: &[f64], of: impl Fn(Part) -> Option<f64>) -> Vec<Tally> {
         let mut tallies = vec![Tally::default(); self.matrix.devices.len()];
+        let policy = self.policy(scores);
         for stretch in self.stretches {
             if let Some(threshold) = of(stretch.part) {
-                tallies[stretch.device].add(&self.one(stretch, scores, threshold));
+                tallies[stretch.device].add(&policy.price(stretch, threshold));
             }
         }
         tallies
@@ -90,7 +104,8 @@ impl<'a> Pricer<'a> {
     }
 
     fn all(&self, scores: &[f64], threshold: f64, rules: &Rules, answer: Answer) -> Tally {
-        let tallies: Vec<Tally> = self.stretches.iter().map(|s| self.under(s, scores, threshold, rules, answer)).collect();
+        let policy = self.under(scores, *rules, answer, self.stretches);
+        let tallies: Vec<Tally> = self.stretches.iter().map(|s| policy.price(s, threshold)).collect();
         sum(tallies.iter())
     }
 
@@ -102,9 +117,8 @@ impl<'a> Pricer<'a> {
                 scores[stretch.rows.start + row] = 1.0;
             }
         }
-        let at_once = self.at_once();
-        let tallies: Vec<Tally> =
-            self.stretches.iter().filter(|s| of(s.part)).map(|s| self.under(s, &scores, 0.5, &at_once, Answer::Inspect)).collect();
+        let policy = self.under(&scores, self.at_once(), Answer::Inspect, self.stretches);
+        let tallies: Vec<Tally> = self.stretches.iter().filter(|s| of(s.part)).map(|s| policy.price(s, 0.5)).collect();
         sum(tallies.iter())
     }
 
@@ -166,13 +180,19 @@ impl<'a> Pricer<'a> {
             let times = &self.matrix.times[stretch.rows.clone()];
             signals.par_iter_mut().for_each(|signal| {
                 let scores: Vec<f64> = codes[signal.at].iter().map(|code| level(*code, signal.high, signal.codes)).collect();
-                for (threshold, tally) in &mut signal.levels {
-                    let life = LifeRows { times, scores: &scores, end: stretch.end };
-                    let (rules, costs) = (&self.settings.rules, &self.settings.costs);
-                    tally.add(&price(life, *threshold, rules, costs, Answer::Inspect, self.mean_life_h));
+                let life = LifeRows { times, scores: &scores, end: stretch.end };
+                let (rules, costs) = (&self.settings.rules, &self.settings.costs);
+                signal.reaches.extend(Reach::of(life, rules, costs, Answer::Inspect));
+                for (level, (threshold, total)) in signal.levels.iter_mut().enumerate() {
+                    let tally = price(life, *threshold, rules, costs, Answer::Inspect, self.mean_life_h);
+                    total.add(&tally);
+                    if tally.open > 0 {
+                        signal.open.push((level, signal.reaches.len() - 1));
+                    }
                 }
             });
         }
+        signals.par_iter_mut().for_each(|signal| signal.settle(&self.settings.costs));
         let tried = signals.into_iter().flat_map(|signal| {
             let name = signal.name;
             signal.levels.into_iter().map(move |(_, tally)| (tally, name.clone()))
@@ -190,13 +210,55 @@ struct Signal {
     name: String,
     /// Levels with what they cost.
     levels: Vec<(f64, Tally)>,
+    /// How high it climbed in each life that failed or would have.
+    reaches: Vec<Reach>,
+    /// Levels at which it had not called when an inspection ended a life, with the place of its reach.
+    open: Vec<(usize, usize)>,
 }
 
 impl Signal {
     fn new(at: usize, high: bool, codes: usize, name: String) -> Self {
         // The outermost bins are tried most closely: an alarm that is worth anything is rare.
         let levels = (1..16).map(|i| (codes as f64 - f64::from(i * i) / 256.0 * codes as f64).ceil()).filter(|l| *l > 1.0);
-        Self { at, high, codes, name, levels: levels.map(|level| (level, Tally::default())).collect() }
+        let levels = levels.map(|level| (level, Tally::default())).collect();
+        Self { at, high, codes, name, levels, reaches: Vec::new(), open: Vec::new() }
+    }
+
+    /// Prices what inspections ended by how high its scores climb.
+    fn settle(&mut self, costs: &Costs) {
+        let climb = Climb::new(self.reaches.iter().copied());
+        for (level, life) in self.open.drain(..) {
+            let (threshold, tally) = &mut self.levels[level];
+            climb.settle(tally, self.reaches[life], *threshold, costs, Answer::Inspect);
+        }
+    }
+}
+
+/// A policy to price: scores, and what is done where they are high.
+pub(crate) struct Policy<'a> {
+    pricer: &'a Pricer<'a>,
+    scores: &'a [f64],
+    rules: Rules,
+    answer: Answer,
+    /// How high the scores climb, of each fold by itself: none has a say in the price of another.
+    climbs: BTreeMap<Part, Climb>,
+}
+
+impl Policy<'_> {
+    fn reach(&self, stretch: &Stretch) -> Option<Reach> {
+        Reach::of(self.pricer.life(stretch, self.scores), &self.rules, &self.pricer.settings.costs, self.answer)
+    }
+
+    /// One stretch under "score ≥ threshold".
+    pub(crate) fn price(&self, stretch: &Stretch, threshold: f64) -> Tally {
+        let (life, costs) = (self.pricer.life(stretch, self.scores), &self.pricer.settings.costs);
+        let mut tally = price(life, threshold, &self.rules, costs, self.answer, self.pricer.mean_life_h);
+        if tally.open > 0
+            && let (Some(reach), Some(climb)) = (self.reach(stretch), self.climbs.get(&stretch.part))
+        {
+            climb.settle(&mut tally, reach, threshold, costs, self.answer);
+        }
+        tally
     }
 }
 

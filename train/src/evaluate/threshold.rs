@@ -40,11 +40,12 @@ impl Table {
             thresholds.insert(0, highest.next_up());
         }
         let mut table = Self { folds: Vec::new(), all: Vec::new(), thresholds, rule };
+        let policy = pricer.policy(risks);
         for threshold in &table.thresholds {
             let mut by_fold = vec![vec![Tally::default(); devices]; folds];
             let mut all = vec![Tally::default(); devices];
             for stretch in pricer.stretches {
-                let tally = pricer.one(stretch, risks, *threshold);
+                let tally = policy.price(stretch, *threshold);
                 all[stretch.device].add(&tally);
                 if let Part::Fold(fold) = stretch.part {
                     by_fold[fold][stretch.device].add(&tally);

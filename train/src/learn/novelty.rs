@@ -123,7 +123,7 @@ impl Sums {
                 .lives
                 .iter()
                 .filter_map(|life| {
-                    let first = life.fault.into_iter().chain(life.failure).min()?;
+                    let first = life.fault.into_iter().chain(life.failure).chain(life.found).min()?;
                     Some((rows.rows.start + life.first..rows.rows.start + life.end, first - FAR * settings.horizon()))
                 })
                 .collect();

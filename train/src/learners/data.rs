@@ -32,6 +32,8 @@ pub struct Targets {
 pub(crate) fn outcomes(label: RowLabel, horizons: &[i64]) -> impl Iterator<Item = Outcome> + '_ {
     let mut failed = false;
     horizons.iter().map_while(move |horizon| match label.at(*horizon) {
+        // It is taken to survive the shorter horizons, of which nothing is known.
+        Label::Unknown if matches!(label, RowLabel::FailsWithin(_)) => Some(Outcome::Unknown),
         Label::Negative => Some(Outcome::Survived),
         Label::Positive if !failed => {
             failed = true;
@@ -246,7 +248,14 @@ mod tests {
 
     #[test]
     fn each_horizon_is_censored_on_its_own() {
-        let labels = [RowLabel::Fails(5), RowLabel::Fails(15), RowLabel::Survives(12), RowLabel::LeftOut, RowLabel::Fails(99)];
+        let labels = [
+            RowLabel::Fails(5),
+            RowLabel::Fails(15),
+            RowLabel::Survives(12),
+            RowLabel::LeftOut,
+            RowLabel::Fails(99),
+            RowLabel::FailsWithin(20),
+        ];
         let targets = Targets::of_labels(&labels, &[10, 20]);
         let of = |row| (targets.outcome(row, 0), targets.outcome(row, 1));
         use Outcome::{Failed, Survived, Unknown};
@@ -255,6 +264,7 @@ mod tests {
         assert_eq!(of(2), (Survived, Unknown), "known for the first horizon only");
         assert_eq!(of(3), (Unknown, Unknown));
         assert_eq!(of(4), (Survived, Survived));
+        assert_eq!(of(5), (Unknown, Failed), "how soon is not known");
     }
 
     #[test]

@@ -1,0 +1,20 @@
+//! Success must not poison the next model: drones that were called and repaired never failed.
+
+use homeward_loop::{Month, Year};
+
+const CONFIG: &str = include_str!("../../../homeward.toml");
+
+async fn year(naive: bool) -> Vec<Month> {
+    let months = Year { seed: 1, months: 4, drones: 40, naive }.fly(CONFIG, |_| ()).await.unwrap();
+    assert_eq!(months.len(), 4);
+    months
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_learnt_from_obeyed_calls_is_no_worse_than_the_first() {
+    let months = year(false).await;
+    let (first, last) = (&months[0], &months[3]);
+    assert!(first.confirmed == 0 && last.confirmed > 20, "no drone was called and repaired, nothing is shown: {months:?}");
+    // A month's failures give or take so much.
+    assert!(last.saved > first.saved - 0.05, "{months:?}");
+}

@@ -28,7 +28,7 @@ use crate::{Failed, report};
 use verdict::{Seen, Verdict};
 
 /// The past: drones and hours, at one reading a second.
-const PAST: (usize, f64) = (40, 5.0);
+const PAST: (usize, f64) = (60, 6.0);
 /// The present.
 const PRESENT: (usize, f64) = (30, 4.0);
 /// Readings a message in the past and in the present. The embedded broker has 100 messages on their way at most, which bounds a rush.

@@ -76,7 +76,11 @@ impl Signatures {
         let columns = written.columns.len();
         let ascend = written.columns.is_sorted_by(|a, b| a < b) && written.columns.last().is_some_and(|c| (*c as usize) < spec.len());
         if !ascend {
-            return Err(BadSignatures::new("columns", format!("{:?}", written.columns), format!("columns below {}, ascending", spec.len())));
+            return Err(BadSignatures::new(
+                "columns",
+                format!("{:?}", written.columns),
+                format!("columns below {}, ascending", spec.len()),
+            ));
         }
         finite("mean", &written.mean, columns)?;
         finite("inverse", &written.inverse, columns)?;
@@ -131,7 +135,8 @@ impl Signatures {
         let columns = written.columns.iter().zip(written.mean.iter().zip(&written.inverse));
         // What is missing looks as healthy as can be.
         let standard = |z: f64| if z.is_nan() { 0.0 } else { z.clamp(-FARTHEST, FARTHEST) };
-        let direction = written.whitened(columns.map(|(column, (mean, inverse))| standard((row[*column as usize] - mean) * inverse)).collect())?;
+        let direction =
+            written.whitened(columns.map(|(column, (mean, inverse))| standard((row[*column as usize] - mean) * inverse)).collect())?;
         let mut votes = vec![0.0; self.components.len()];
         for (component, past) in &self.directions {
             let alike = cosine(past, &direction);
@@ -216,7 +221,15 @@ pub fn exchanges(spec: &FeatureSpec, columns: &[usize]) -> Vec<Exchange> {
 
 /// What becomes of a feature when channels go to other places and two components to each other's.
 fn moved(feature: Feature, goes: &[usize], [a, b]: [usize; 2]) -> Feature {
-    let other = |component| if component == a { b } else if component == b { a } else { component };
+    let other = |component| {
+        if component == a {
+            b
+        } else if component == b {
+            a
+        } else {
+            component
+        }
+    };
     match feature {
         Feature::Last { channel } => Feature::Last { channel: goes[channel] },
         Feature::Delta { channel } => Feature::Delta { channel: goes[channel] },

@@ -99,7 +99,8 @@ impl<'a> Speaker<'a> {
     /// The component to name, by [`naming::component`].
     pub(crate) fn component(&self, row: &[f64]) -> Option<String> {
         let model = &self.service.model;
-        let named = naming::component(&model.spec, model.signatures.as_ref(), row, |added| self.service.reasons().contributions(row, added));
+        let named =
+            naming::component(&model.spec, model.signatures.as_ref(), row, |added| self.service.reasons().contributions(row, added));
         named.map(String::from)
     }
 

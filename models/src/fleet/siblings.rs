@@ -18,7 +18,8 @@ impl Fleet {
         };
         let mut goes: Vec<usize> = Vec::with_capacity(self.channels.len());
         for (at, channel) in self.channels.iter().enumerate() {
-            let alike = |to: &Channel| to.component == other(channel.component) && to.unit == channel.unit && to.features == channel.features;
+            let alike =
+                |to: &Channel| to.component == other(channel.component) && to.unit == channel.unit && to.features == channel.features;
             let to = match &channel.source {
                 Source::Measured { .. } if other(channel.component) == channel.component => at,
                 Source::Measured { range, .. } => self.channels.iter().position(|to| {

@@ -97,7 +97,12 @@ impl<'a> Past<'a> {
 }
 
 /// The signatures that may name in `part`, of rows under `spec`: from what is `shared`, or where residuals were fitted for the part from a pass of its own.
-pub(super) fn of(work: &Work<'_>, shared: Option<&Past<'_>>, spec: &FeatureSpec, part: Option<Part>) -> Result<Option<Signatures>, TrainError> {
+pub(super) fn of(
+    work: &Work<'_>,
+    shared: Option<&Past<'_>>,
+    spec: &FeatureSpec,
+    part: Option<Part>,
+) -> Result<Option<Signatures>, TrainError> {
     if regimes(work.fleet).next().is_none() {
         return Ok(shared.map(|past| past.signatures(part)).transpose()?.flatten());
     }
@@ -147,9 +152,8 @@ pub(super) fn names<'s>(
 fn columns(spec: &FeatureSpec) -> Vec<usize> {
     let middle = spec.fleet().windows.len() / 2;
     let of = |wanted: &dyn Fn(&Feature) -> bool| (0..spec.len()).filter(|f| wanted(&spec.features()[*f])).collect::<Vec<usize>>();
-    let compared = |f: &Feature| {
-        matches!(f, Feature::Window { window, statistic: Statistic::Mean | Statistic::Std, .. } if *window == middle)
-    };
+    let compared =
+        |f: &Feature| matches!(f, Feature::Window { window, statistic: Statistic::Mean | Statistic::Std, .. } if *window == middle);
     let columns = of(&compared);
     if columns.is_empty() { of(&|f| matches!(f, Feature::Last { .. })) } else { columns }
 }

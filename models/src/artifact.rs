@@ -11,7 +11,8 @@
 //! | 2 | residual trees, calibration, drift reference, metrics |
 //! | 3 | `novelty` in the place of `ensemble` |
 //!
-//! A file is written as the lowest version that says all of it: one with trees as 2, which an older reader takes.
+//! A file is written as the lowest version that says all of it: one with trees as 2, which an older reader takes. `signatures` came within 2 and 3: an older reader
+//! scores the same and names components by the loudest contribution, as this one does where a file has none.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ use crate::ensemble::Ensemble;
 use crate::features::{BadResiduals, FeatureSpec, Residuals, WrittenResiduals};
 use crate::form::{Form, Scoring};
 use crate::label::Target;
+use crate::naming::{BadSignatures, Signatures, WrittenSignatures};
 use crate::novelty::{BadNovelty, Novelty};
 use crate::{ConfigError, Fleet, WrittenFleet};
 
@@ -95,6 +97,8 @@ pub struct Model {
     pub typical: Vec<f64>,
     /// How everything was distributed in training; none in files of version 1.
     pub drift: Option<Reference>,
+    /// How past failures looked, to name components by; none where nobody said what failed, and in older files.
+    pub signatures: Option<Signatures>,
     /// Rows to check a reader by.
     pub self_test: Vec<SelfTest>,
     /// Where it came from.
@@ -138,6 +142,9 @@ pub enum BadModel {
     /// Its drift reference is none.
     #[error("model file: {0}")]
     Drift(#[from] BadReference),
+    /// Its signatures do not fit its features.
+    #[error("model file: {0}")]
+    Signatures(#[from] BadSignatures),
     /// It scores its own rows otherwise than its trainer did.
     #[error("model file: self-test row {row} gives risks {found:?}, expected {expected:?}: this build scores otherwise than the trainer")]
     SelfTest {
@@ -173,6 +180,8 @@ struct File {
     typical: Vec<Option<f64>>,
     #[serde(default)]
     drift: Option<Reference>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signatures: Option<WrittenSignatures>,
     self_test: Vec<FileTest>,
     lineage: Lineage,
     #[serde(default)]
@@ -224,6 +233,7 @@ impl Model {
             form,
             calibration: file.calibration.into_iter().map(Calibration::check).collect::<Result<_, _>>()?,
             drift: file.drift.map(|d| d.check(spec.len())).transpose()?,
+            signatures: file.signatures.map(|s| Signatures::check(s, &spec)).transpose()?,
             threshold: file.threshold,
             rules: Rules::check(&file.decide)?,
             decide: file.decide,
@@ -259,6 +269,7 @@ impl Model {
             novelty,
             calibration: self.calibration.iter().map(Calibration::written).collect(),
             drift: self.drift.clone(),
+            signatures: self.signatures.as_ref().map(|s| s.written().clone()),
             threshold: self.threshold,
             decide: self.decide.clone(),
             costs: self.money.clone(),

@@ -5,6 +5,7 @@
 
 mod family;
 mod rules;
+mod siblings;
 mod written;
 
 pub use family::{Families, Family};

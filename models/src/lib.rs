@@ -25,6 +25,7 @@ pub mod fleet;
 pub mod form;
 pub mod import;
 pub mod label;
+pub mod naming;
 pub mod novelty;
 pub mod onnx;
 pub mod quarantine;

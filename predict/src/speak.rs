@@ -6,7 +6,8 @@ use homeward_models::call::{
     Action, Advice, Call, CallReason, ExpectedCost, Health, HealthAlert, HorizonRisk, ModelName, OperatorNote, State,
 };
 use homeward_models::decision::{Rules, Standing};
-use homeward_models::ensemble::explain::{by_group, largest, loudest};
+use homeward_models::ensemble::explain::largest;
+use homeward_models::naming;
 use homeward_models::topic::Topics;
 use serde::Serialize;
 
@@ -95,12 +96,12 @@ impl<'a> Speaker<'a> {
         largest(&self.added(row)).into_iter().filter(|c| c.1 > 0.0).take(REASONS).map(reason).collect()
     }
 
-    /// The component whose features speak loudest for a failure.
+    /// The component to name, by [`naming::component`].
     pub(crate) fn component(&self, row: &[f64]) -> Option<String> {
         let model = &self.service.model;
-        let components = &model.spec.fleet().components;
-        let sums = by_group(&self.added(row), components.len(), |feature| model.spec.component(feature));
-        loudest(&sums).map(|component| components[component].clone())
+        let named =
+            naming::component(&model.spec, model.signatures.as_ref(), row, |added| self.service.reasons().contributions(row, added));
+        named.map(String::from)
     }
 
     /// What each feature added to the raw score of the last horizon.

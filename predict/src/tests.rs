@@ -78,6 +78,7 @@ fn model(drift: Option<Reference>) -> Model {
         money,
         typical: vec![20.0; spec.len()],
         drift,
+        signatures: None,
         self_test: vec![],
         lineage: Lineage { objects: vec![], settings: "0".into(), seed: 1, code: "test".into() },
         metrics: serde_json::Value::Null,

@@ -85,6 +85,7 @@ fn model(fleet: &Fleet) -> Model {
         money,
         typical: vec![0.0; spec.len()],
         drift: None,
+        signatures: None,
         self_test: vec![],
         lineage: Lineage { objects: vec![], settings: "0".into(), seed: 1, code: "test".into() },
         metrics: Value::Null,

@@ -65,6 +65,7 @@ fn model(fleet: &Fleet, split: f64) -> Model {
         typical: vec![COOL; spec.len()],
         calibration: vec![],
         drift: None,
+        signatures: None,
         metrics: Value::Null,
         self_test: vec![],
         lineage: Lineage { objects: vec![], settings: "0".into(), seed: 1, code: "test".into() },

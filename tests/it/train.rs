@@ -132,3 +132,20 @@ fn the_same_archive_gives_the_same_model_and_champions_seen_data_prove_nothing()
     assert_eq!((&third["promoted"], &third["version"]), (&false.into(), &Value::Null));
     assert!(third["why"].as_str().unwrap().contains("later than champion"), "{}", third["why"]);
 }
+
+#[test]
+fn calls_name_what_fails_even_where_no_signal_watches_it() {
+    let _turn = beside_others();
+    let site = site("30", "8");
+    let trained = site.json(&["train", "--promote", "always"]);
+    let sum = |key: &str| trained["metrics"]["components"].as_array().unwrap().iter().map(|c| c[key].as_u64().unwrap()).sum::<u64>();
+    // By the loudest contribution 0.4 were named right.
+    let (called, named) = (sum("called"), sum("named"));
+    assert!(called >= 25 && named as f64 >= 0.8 * called as f64, "{named} of {called}: {}", trained["metrics"]["components"]);
+    let esc = trained["metrics"]["components"].as_array().unwrap().iter().find(|c| c["component"] == "esc").unwrap();
+    assert!(esc["named"].as_u64().unwrap() > 0, "{esc}");
+    let version = trained["version"].as_str().unwrap();
+    let model: Value =
+        serde_json::from_slice(&std::fs::read(site.path(&format!("store/models/drone/{version}/model.json"))).unwrap()).unwrap();
+    assert!(model["signatures"]["past"].as_array().unwrap().len() as u64 >= called, "the model in service knows all failures");
+}

@@ -3,6 +3,7 @@
 //! Pure but for the progress: the same history gives the same bytes. `novelty`, which learns from values and knows no failures, has its own way.
 
 mod novelty;
+mod signatures;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -13,10 +14,9 @@ use std::time::{Duration, Instant};
 use homeward_models::artifact::{Lineage, Model, SelfTest};
 use homeward_models::calibration::Calibration;
 use homeward_models::drift::{Reference, is_counted};
-use homeward_models::ensemble::explain::{by_group, loudest};
 use homeward_models::ensemble::{Ensemble, Explainer};
 use homeward_models::features::{FeatureSpec, regimes};
-use homeward_models::form::Form;
+use homeward_models::form::{Form, Reasons};
 use homeward_models::{Fleet, label::Target};
 
 use crate::binned::Binned;
@@ -111,7 +111,8 @@ pub(crate) fn learn(
     }
     let (best, tried) = work.choose()?;
     (watch.progress)("pricing the policy and what it stands beside");
-    let naming = |part: Part, row: usize| name(&base, &best.models, part, row);
+    let past = signatures::shared(&work)?;
+    let naming = |asked: &[(Part, usize)]| signatures::names(&work, past.as_ref(), asked, &|part| judge(&base, &best.models, part));
     let evaluation = evaluate(&base, &plan, &best.risks, settings, &naming, incumbent.as_ref())?;
     (watch.progress)(&format!("refitting {} on all devices", best.recipe.describe()));
     let everything = sample::rows(&base, &plan.learnt_from(&base, None), settings, settings.seed);
@@ -122,7 +123,8 @@ pub(crate) fn learn(
     let importance = importance(matrix, &fit.ensemble, &explained)?;
     let usage = DataUse::new(&base, &plan, settings, history, everything.rows.len());
     let scored = Scored { form: Form::Ensemble(fit.ensemble), learner: best.recipe.name(), calibration: best.risks.calibrations.clone() };
-    let model = model(matrix, scored, &evaluation, settings, history)?;
+    let mut model = model(matrix, scored, &evaluation, settings, history)?;
+    model.signatures = signatures::of(&work, past.as_ref(), matrix.spec(), None)?;
     Ok(Learnt { model, evaluation, usage, tried, importance })
 }
 
@@ -252,17 +254,11 @@ fn enough(sample: &sample::FitRows, place: &str) -> Result<(), TrainError> {
     Err(TrainError::TooLittle { found, needed })
 }
 
-/// The component whose features speak loudest for a failure, by the model that judged the row.
-fn name(base: &Matrix, models: &[PartModel], part: Part, row: usize) -> Result<Option<String>, TrainError> {
-    let Some(model) = models.iter().find(|m| m.part == part) else { return Ok(None) };
-    let (ensemble, matrix) = (&model.ensemble, model.matrix.as_deref().unwrap_or(base));
-    let mut values = vec![0.0; matrix.features];
-    matrix.values(row, &mut values)?;
-    let components = &matrix.spec().fleet().components;
-    let mut added = vec![0.0; matrix.features];
-    Explainer::new(ensemble).contributions(&values, ensemble.horizons - 1, &mut added);
-    let sums = by_group(&added, components.len(), |feature| matrix.spec().component(feature));
-    Ok(loudest(&sums).map(|component| components[component].clone()))
+/// The features and the reasons of the model that judged a part.
+fn judge<'a>(base: &'a Matrix, models: &'a [PartModel], part: Part) -> Option<(&'a FeatureSpec, Reasons)> {
+    let PartModel { ensemble, matrix, .. } = models.iter().find(|m| m.part == part)?;
+    let reasons = Reasons::Trees { explainer: Explainer::new(ensemble), last: ensemble.horizons - 1 };
+    Some((matrix.as_deref().unwrap_or(base).spec(), reasons))
 }
 
 /// Rows that importance is measured on at most.
@@ -342,6 +338,7 @@ fn model(matrix: &Matrix, scored: Scored, evaluation: &Evaluation, settings: &Se
         costs: settings.costs,
         typical: matrix.typical.clone(),
         drift: None,
+        signatures: None,
         self_test: Vec::new(),
         lineage: Lineage {
             objects: history.objects.clone(),

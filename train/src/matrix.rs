@@ -258,7 +258,7 @@ pub(crate) fn replay(
 }
 
 /// As [`replay`] with the columns of the history; `each` sees only the accepted readings whose rows (the device's first is `first`) are `wanted`, ascending.
-fn some(
+pub(crate) fn some(
     history: &History,
     device: &DeviceHistory,
     spec: &FeatureSpec,

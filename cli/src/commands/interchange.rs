@@ -121,6 +121,7 @@ fn model(config: &Config, args: &ImportModelArgs, imported: Imported, horizon: i
         // The file does not say what is typical in training.
         typical: vec![f64::NAN; spec.len()],
         drift: None,
+        signatures: None,
         metrics: serde_json::Value::Null,
         self_test: self_test(&ensemble),
         lineage: Lineage { objects: vec![source], settings: config.train.print(), seed: 0, code: env!("CARGO_PKG_VERSION").into() },

@@ -41,6 +41,7 @@ pub(crate) fn model() -> Model {
         money,
         typical: vec![1.0; n],
         drift: Some(learner.finish()),
+        signatures: None,
         self_test: vec![],
         lineage: Lineage { objects: vec![], settings: "0".into(), seed: 1, code: "test".into() },
         metrics: serde_json::json!({"z": [1, 0.1], "a": null}),
@@ -128,6 +129,23 @@ fn a_novelty_model_comes_back_from_its_bytes_to_the_last_bit() {
         assert_eq!([plain[0].to_bits(), laid_out[0].to_bits()], [form.risk(&row).to_bits(); 2]);
     }
     assert!(plain[0] > 0.5, "farther than healthy rows: {plain:?}");
+}
+
+#[test]
+fn signatures_come_back_and_a_file_without_them_is_read_as_it_was() {
+    let spec = model().spec;
+    let written = crate::naming::tests::written(&[("motor_1", [0.0, 0.1 + 0.2, 0.0, 1.0]), ("esc", [0.0, 1.0, 0.5, 0.0])]);
+    for model in [model(), novel()] {
+        let without = model.to_bytes().unwrap();
+        assert!(!String::from_utf8_lossy(&without).contains("signatures") && Model::parse(&without).unwrap().signatures.is_none());
+        let model = Model { signatures: Some(Signatures::check(written.clone(), &spec).unwrap()), ..model };
+        let bytes = model.to_bytes().unwrap();
+        let back = Model::parse(&bytes).unwrap();
+        assert_eq!((back.to_bytes().unwrap() == bytes, &back.signatures), (true, &model.signatures));
+        let refused = changed_of(&model, r#""direction":[0.0,1.0"#, r#""direction":[1.0"#).unwrap_err();
+        assert_eq!(refused.to_string(), "model file: signatures.past[1].direction: found 3 values, expected 4");
+        assert!(matches!(changed_of(&model, r#""direction":[0.0,1.0"#, r#""direction":[0.0,null"#), Err(BadModel::Unreadable(_))));
+    }
 }
 
 #[test]

@@ -156,8 +156,8 @@ impl Choice {
     }
 }
 
-/// Names the component behind a row's risk, by the model that judged it.
-pub(crate) type Naming<'a> = &'a dyn Fn(Part, usize) -> Result<Option<String>, TrainError>;
+/// Names the components behind the risks of rows, by what may judge the part that each lies in; as many as rows.
+pub(crate) type Naming<'a> = &'a dyn Fn(&[(Part, usize)]) -> Result<Vec<Option<String>>, TrainError>;
 
 /// Evaluates the risks of a plan's parts.
 pub(crate) fn evaluate(
@@ -215,14 +215,15 @@ fn known(matrix: &Matrix, plan: &Plan, risks: &[f64], horizon: i64) -> Vec<Known
 }
 
 fn failures(pricer: &Pricer<'_>, choice: &Choice, risks: &[f64], name: Naming<'_>) -> Result<Vec<FailureOutcome>, TrainError> {
-    let ended = pricer.stretches.iter().filter(|s| s.end != End::Well);
-    let outcome = |stretch: &crate::plan::Stretch| {
-        let threshold = choice.of(stretch.part);
-        let (tally, alarms) = pricer.alarms(stretch, risks, threshold);
+    let ended: Vec<_> = pricer.stretches.iter().filter(|s| s.end != End::Well).collect();
+    let priced: Vec<_> = ended.iter().map(|stretch| pricer.alarms(stretch, risks, choice.of(stretch.part))).collect();
+    let called = |alarms: &[(usize, Outcome)]| alarms.iter().find(|(_, outcome)| *outcome == Outcome::Called).map(|(row, _)| *row);
+    let asked: Vec<(Part, usize)> = ended.iter().zip(&priced).filter_map(|(s, (_, alarms))| Some((s.part, called(alarms)?))).collect();
+    let mut names = name(&asked)?.into_iter();
+    let outcome = |(stretch, (tally, alarms)): (&crate::plan::Stretch, (Tally, Vec<(usize, Outcome)>))| {
         let device = &pricer.matrix.devices[stretch.device];
         let ts = stretch.end.ts().unwrap_or_default();
-        let called = alarms.iter().find(|(_, outcome)| *outcome == Outcome::Called).map(|(row, _)| *row);
-        Ok(FailureOutcome {
+        FailureOutcome {
             device: device.name.clone(),
             ts,
             outcome: if tally.called > 0 {
@@ -234,12 +235,12 @@ fn failures(pricer: &Pricer<'_>, choice: &Choice, risks: &[f64], name: Naming<'_
             },
             lead_ms: tally.lead_ms,
             component: device.component(ts).map(String::from),
-            named: called.map(|row| name(stretch.part, row)).transpose()?.flatten(),
+            named: called(&alarms).and_then(|_| names.next()).flatten(),
             held_out: stretch.part == Part::HoldOut,
-            timeline: timeline(pricer, stretch, risks, &alarms, threshold),
-        })
+            timeline: timeline(pricer, stretch, risks, &alarms, choice.of(stretch.part)),
+        }
     };
-    ended.map(outcome).collect()
+    Ok(ended.into_iter().zip(priced).map(outcome).collect())
 }
 
 /// Risks shown of a timeline at most.

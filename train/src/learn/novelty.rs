@@ -7,16 +7,15 @@
 use std::ops::Range;
 
 use homeward_models::cost::Tally;
-use homeward_models::ensemble::explain::{by_group, loudest};
 use homeward_models::features::{Feature, FeatureSpec, Statistic, regimes};
-use homeward_models::form::Form;
+use homeward_models::form::{Form, Reasons};
 use homeward_models::label::Label;
 use homeward_models::novelty::Novelty;
 use linfa::dataset::DatasetBase;
 use linfa::traits::Fit;
 use rayon::prelude::*;
 
-use super::{Added, Champion, EXPLAINED, Importance, Learnt, Scored, Watch, Work, model};
+use super::{Added, Champion, EXPLAINED, Importance, Learnt, Scored, Watch, Work, model, signatures};
 use crate::calibrate::Risks;
 use crate::evaluate::{Evaluation, Incumbent, evaluate};
 use crate::history::History;
@@ -26,9 +25,6 @@ use crate::plan::{Part, Plan};
 use crate::residual::{self, FAR, is_healthy};
 use crate::usage::DataUse;
 use crate::{LearnerChoice, Settings, TrainError};
-
-/// No component speaks loudest.
-const NONE: u16 = u16::MAX;
 
 /// The settings with `auto` made `novelty` where fewer than two of several devices have failed: trees have nothing to learn from, and nothing that is so
 /// learnt is promoted unless asked. A champion of trees is not put at risk: it knows failures that this archive does not hold.
@@ -47,9 +43,11 @@ pub(super) fn learn(work: &Work<'_>, incumbent: Option<&Incumbent>) -> Result<Le
     let (base, plan, settings) = (work.base, work.plan, work.settings);
     let judged = Judged::new(work)?;
     (work.watch.progress)("pricing the policy and what it stands beside");
-    let risks = Risks { deciding: judged.risks, calibrations: Vec::new() };
-    let component = |row: usize| base.spec().fleet().components.get(usize::from(judged.loudest[row])).cloned();
-    let evaluation = evaluate(base, plan, &risks, settings, &|_, row| Ok(component(row)), incumbent)?;
+    let (forms, risks) = (judged.forms, Risks { deciding: judged.risks, calibrations: Vec::new() });
+    let past = signatures::shared(work)?;
+    let judge = |part| forms.iter().find(|f| f.0 == part).map(|(_, spec, form)| (spec, Reasons::Novelty(form.clone())));
+    let naming = |asked: &[(Part, usize)]| signatures::names(work, past.as_ref(), asked, &judge);
+    let evaluation = evaluate(base, plan, &risks, settings, &naming, incumbent)?;
     (work.watch.progress)("fitting novelty on all devices");
     // What it learns from are values: no row is coded.
     let own = work.matrix(None, Vec::new)?;
@@ -60,7 +58,8 @@ pub(super) fn learn(work: &Work<'_>, incumbent: Option<&Incumbent>) -> Result<Le
     let usage = DataUse::new(base, plan, settings, work.history, fitted);
     let tried = vec![("novelty".to_owned(), on_folds(&evaluation).per_hour())];
     let scored = Scored { form, learner: "novelty", calibration: Vec::new() };
-    let model = model(matrix, scored, &evaluation, settings, work.history)?;
+    let mut model = model(matrix, scored, &evaluation, settings, work.history)?;
+    model.signatures = signatures::of(work, past.as_ref(), matrix.spec(), None)?;
     Ok(Learnt { model, evaluation, usage, tried, importance })
 }
 
@@ -159,14 +158,14 @@ impl Sums {
 struct Judged {
     /// 0 where nobody judged.
     risks: Vec<f64>,
-    /// The component whose features speak loudest, or [`NONE`].
-    loudest: Vec<u16>,
+    /// The form of each part, with its features.
+    forms: Vec<(Part, FeatureSpec, Novelty)>,
 }
 
 impl Judged {
     fn new(work: &Work<'_>) -> Result<Self, TrainError> {
         let rows = work.base.rows();
-        let mut judged = Self { risks: vec![0.0; rows], loudest: vec![NONE; rows] };
+        let mut judged = Self { risks: vec![0.0; rows], forms: Vec::new() };
         let shared = regimes(work.fleet).next().is_none().then(|| Sums::new(work, work.base.spec())).transpose()?;
         for part in work.plan.parts() {
             let word = if let Part::Fold(fold) = part { format!("fold {} of {}", fold + 1, work.plan.folds) } else { "hold-out".into() };
@@ -176,29 +175,26 @@ impl Judged {
             let sums = shared.as_ref().or(own.as_ref()).ok_or_else(|| TrainError::Fit("no sums".into()))?;
             let (novelty, _) = sums.fit(work.plan, Some(part))?;
             judged.judge(work, &spec, &novelty, work.plan.judged(work.base, part))?;
+            judged.forms.push((part, spec, novelty));
         }
         Ok(judged)
     }
 
     /// Scores the rows of `ranges`, each of one device.
     fn judge(&mut self, work: &Work<'_>, spec: &FeatureSpec, novelty: &Novelty, ranges: Vec<Range<usize>>) -> Result<(), TrainError> {
-        let (source, components) = (Source::new(work, spec), spec.fleet().components.len());
+        let source = Source::new(work, spec);
         let of = |range: Range<usize>| {
             let device = source.base.devices.partition_point(|d| d.rows.end <= range.start);
-            let (mut found, mut added) = (Vec::with_capacity(range.len()), vec![0.0; spec.len()]);
+            let mut found = Vec::with_capacity(range.len());
             source.walk(device, |row, _, values| {
                 if range.contains(&row) {
-                    novelty.contributions(values, &mut added);
-                    let component = loudest(&by_group(&added, components, |feature| spec.component(feature)));
-                    found.push((novelty.risk(values), component.and_then(|c| u16::try_from(c).ok()).unwrap_or(NONE)));
+                    found.push(novelty.risk(values));
                 }
             })?;
             Ok((range.start, found))
         };
         for (start, found) in ranges.into_par_iter().map(of).collect::<Result<Vec<_>, TrainError>>()? {
-            for (row, (risk, loudest)) in (start..).zip(found) {
-                (self.risks[row], self.loudest[row]) = (risk, loudest);
-            }
+            self.risks[start..start + found.len()].copy_from_slice(&found);
         }
         Ok(())
     }

@@ -84,7 +84,7 @@ pub struct Call<'a> {
     pub action: Action,
     /// Who is called.
     pub device: &'a str,
-    /// What is about to fail, if the reasons tell.
+    /// What is about to fail, by [`naming`](crate::naming), if it can be told.
     pub component: Option<&'a str>,
     /// `ts` of the reading, milliseconds since 1970 UTC by the device's clock.
     pub ts: i64,

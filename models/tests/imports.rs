@@ -77,7 +77,7 @@ fn raw_scores_are_the_libraries_own_to_the_last_bit() {
 #[test]
 fn raw_scores_of_models_written_now_are_the_libraries_own() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/make.py");
-    let modules = "import lightgbm, numpy, onnx, onnxruntime, xgboost, onnxmltools, skl2onnx, sklearn";
+    let modules = "import lightgbm, numpy, pandas, onnx, onnxruntime, xgboost, onnxmltools, skl2onnx, sklearn";
     if !Command::new("python3").args(["-c", modules]).output().is_ok_and(|o| o.status.success()) {
         assert!(std::env::var_os("HOMEWARD_TEST_ALL").is_none(), "HOMEWARD_TEST_ALL is set, and python3 cannot: {modules}");
         return eprintln!("SKIPPED: models written now: python3 cannot {modules}");

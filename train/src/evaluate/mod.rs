@@ -18,7 +18,7 @@ use crate::{Settings, TrainError};
 pub(crate) use champion::Against;
 pub(crate) use champion::{Incumbent, against};
 pub(crate) use price::Baselines;
-pub(crate) use price::{NEVER, Pricer, sum};
+pub(crate) use price::{Alarms, NEVER, Pricer, sum};
 pub(crate) use rows::{Known, log_odds, precision_recall, reliability};
 pub(crate) use rows::{RowMetrics, exact_interval};
 use threshold::Table;
@@ -220,7 +220,7 @@ fn failures(pricer: &Pricer<'_>, choice: &Choice, risks: &[f64], name: Naming<'_
     let called = |alarms: &[(usize, Outcome)]| alarms.iter().find(|(_, outcome)| *outcome == Outcome::Called).map(|(row, _)| *row);
     let asked: Vec<(Part, usize)> = ended.iter().zip(&priced).filter_map(|(s, (_, alarms))| Some((s.part, called(alarms)?))).collect();
     let mut names = name(&asked)?.into_iter();
-    let outcome = |(stretch, (tally, alarms)): (&crate::plan::Stretch, (Tally, Vec<(usize, Outcome)>))| {
+    let outcome = |(stretch, (tally, alarms)): (&crate::plan::Stretch, (Tally, Alarms))| {
         let device = &pricer.matrix.devices[stretch.device];
         let ts = stretch.end.ts().unwrap_or_default();
         FailureOutcome {

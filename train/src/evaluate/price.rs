@@ -36,6 +36,9 @@ pub(crate) struct Baselines {
     pub(crate) oracle: Tally,
 }
 
+/// Alarms: the row of the matrix, and what came of it.
+pub(crate) type Alarms = Vec<(usize, Outcome)>;
+
 /// Prices policies over the stretches of a plan.
 pub(crate) struct Pricer<'a> {
     pub(crate) matrix: &'a Matrix,
@@ -77,8 +80,8 @@ impl<'a> Pricer<'a> {
         policy
     }
 
-    /// As [`Pricer::one`], and the alarms with their rows of the matrix.
-    pub(crate) fn alarms(&self, stretch: &Stretch, scores: &[f64], threshold: f64) -> (Tally, Vec<(usize, Outcome)>) {
+    /// One stretch under "score ≥ threshold" (what an inspection ended counts as missed), and its alarms.
+    pub(crate) fn alarms(&self, stretch: &Stretch, scores: &[f64], threshold: f64) -> (Tally, Alarms) {
         let mut alarms = Vec::new();
         let tell = |row, outcome| alarms.push((stretch.rows.start + row, outcome));
         let (rules, costs) = (&self.settings.rules, &self.settings.costs);

@@ -34,7 +34,7 @@ pub struct Year {
     pub seed: u64,
     /// Months, each but the last followed by a training.
     pub months: usize,
-    /// Drones; each flies about once in twenty hours, five readings a second minute.
+    /// Drones; each flies about once in twenty hours, a reading every five seconds.
     pub drones: usize,
     /// Whether the trainings take what was called and repaired for healthy.
     pub naive: bool,

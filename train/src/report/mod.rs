@@ -114,7 +114,9 @@ impl Page {
     }
 
     fn chart(&mut self, svg: Result<String, charts::Failed>) -> Result<(), TrainError> {
-        self.raw(&svg.map_err(|e| TrainError::Report(e.to_string()))?);
+        let svg = svg.map_err(|e| TrainError::Report(e.to_string()))?;
+        // Shrunk to a phone's width its words could not be read.
+        self.raw(&format!("<div class=\"scroll\">{svg}</div>"));
         Ok(())
     }
 

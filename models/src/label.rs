@@ -74,7 +74,7 @@ pub struct Labelling {
 }
 
 impl Labelling {
-    /// The marks of a device's events, in order of time; of one moment, the failure comes before its repair.
+    /// The marks of a device's events, in order of time; of one moment, a failure comes before the inspection that confirms it, and both before the repair.
     pub fn marks(&self, events: &[Event]) -> Vec<(i64, Mark)> {
         let mark = |e: &Event| match (Mark::of(e)?, self.found) {
             (Mark::Found, Found::Failure) => Some((e.ts, Mark::Failure)),
@@ -82,7 +82,12 @@ impl Labelling {
             (mark, _) => Some((e.ts, mark)),
         };
         let mut marks: Vec<(i64, Mark)> = events.iter().filter_map(mark).collect();
-        marks.sort_by_key(|(ts, mark)| (*ts, !matches!(mark, Mark::Failure | Mark::Found)));
+        let rank = |mark: &Mark| match mark {
+            Mark::Failure => 0,
+            Mark::Found => 1,
+            Mark::Fault | Mark::Repair | Mark::Retired => 2,
+        };
+        marks.sort_by_key(|(ts, mark)| (*ts, rank(mark)));
         marks
     }
 }
@@ -189,7 +194,7 @@ pub fn lives(times: &[i64], marks: &[(i64, Mark)]) -> Vec<Life> {
                 broken = true;
             }
             Mark::Found if !broken && !retired => {
-                let found = past.checked_sub(1).map(|last| times[last]);
+                let found = times[..past].last().copied();
                 push(&mut lives, Life { first, end: past, failure: None, found, fault });
                 broken = true;
             }
@@ -337,6 +342,14 @@ mod tests {
         let nothing = Labelling { target: Target::Failure, found: Found::Nothing };
         let drawn = draw_under(&nothing, ".........       ......", &["        C M           "], 3);
         assert_eq!(drawn, "---------       ------");
+    }
+
+    #[test]
+    fn a_failure_that_an_inspection_confirms_in_the_same_moment_is_a_failure() {
+        let labelling = Labelling { target: Target::Failure, found: Found::Within { lead: 60_000, within: 180_000 } };
+        for events in [["      F    ", "      C    "], ["      C    ", "      F    "]] {
+            assert_eq!(draw_under(&labelling, "...........", &events, 3), "---++++????");
+        }
     }
 
     #[test]

@@ -198,9 +198,13 @@ pub struct Exchange {
 impl Exchange {
     /// The sibling of `component` in this exchange.
     fn other(&self, component: usize) -> Option<usize> {
-        let [a, b] = self.siblings;
-        if component == a { Some(b) } else { (component == b).then_some(a) }
+        sibling(self.siblings, component)
     }
+}
+
+/// The other of two siblings; `None` if `component` is neither.
+fn sibling([a, b]: [usize; 2], component: usize) -> Option<usize> {
+    if component == a { Some(b) } else { (component == b).then_some(a) }
 }
 
 /// All exchanges of siblings under which `columns` of the feature matrix change places among themselves.
@@ -220,16 +224,8 @@ pub fn exchanges(spec: &FeatureSpec, columns: &[usize]) -> Vec<Exchange> {
 }
 
 /// What becomes of a feature when channels go to other places and two components to each other's.
-fn moved(feature: Feature, goes: &[usize], [a, b]: [usize; 2]) -> Feature {
-    let other = |component| {
-        if component == a {
-            b
-        } else if component == b {
-            a
-        } else {
-            component
-        }
-    };
+fn moved(feature: Feature, goes: &[usize], siblings: [usize; 2]) -> Feature {
+    let other = |component| sibling(siblings, component).unwrap_or(component);
     match feature {
         Feature::Last { channel } => Feature::Last { channel: goes[channel] },
         Feature::Delta { channel } => Feature::Delta { channel: goes[channel] },

@@ -57,12 +57,14 @@ pub(crate) fn compare(
     settings: &Settings,
 ) -> Result<Compared, TrainError> {
     let from_ms = first.seen().max(second.seen());
-    let mean_life_h = mean_life(history, settings)?;
+    let labelling = labelling(history, settings);
+    let mean_life_h = mean_life(history, settings, &labelling)?;
+    let terms = Terms { settings, labelling, from_ms, mean_life_h };
     let mut priced = [Vec::new(), Vec::new()];
     let mut bulks = [first, second].map(|contestant| Bulk::new(contestant.model));
     for device in history.devices.iter().filter(|d| !d.rows.is_empty()) {
         for ((contestant, bulk), priced) in [first, second].iter().zip(&mut bulks).zip(&mut priced) {
-            priced.push(tally(history, device, contestant.model, bulk, settings, from_ms, mean_life_h)?);
+            priced.push(tally(history, device, contestant.model, bulk, &terms)?);
         }
     }
     let [of_first, of_second] = priced;
@@ -75,6 +77,15 @@ pub(crate) fn compare(
     let (first_better, difference) = paired(&first, &second, settings.seed);
     let few = (of_first.failures as usize) < FEW;
     Ok(Compared { from_ms, first: (&of_first).into(), second: (&of_second).into(), first_better, difference, few })
+}
+
+/// What both are priced under.
+struct Terms<'a> {
+    settings: &'a Settings,
+    labelling: Labelling,
+    /// What came before is not priced.
+    from_ms: i64,
+    mean_life_h: f64,
 }
 
 /// What a model costs over one device, and how high its risks climbed in the lives that failed or would have.
@@ -96,34 +107,25 @@ fn settled(priced: Vec<Priced>, threshold: f64, settings: &Settings) -> Vec<Tall
     priced.into_iter().map(settle).collect()
 }
 
-/// What `model` costs over one device's readings later than `from`.
-fn tally(
-    history: &History,
-    device: &DeviceHistory,
-    model: &Model,
-    bulk: &mut Bulk,
-    settings: &Settings,
-    from: i64,
-    mean_life_h: f64,
-) -> Result<Priced, TrainError> {
+/// What `model` costs over one device.
+fn tally(history: &History, device: &DeviceHistory, model: &Model, bulk: &mut Bulk, terms: &Terms<'_>) -> Result<Priced, TrainError> {
     let mut times = Vec::new();
     replay(history, &columns(history, &model.spec), device, &model.spec, |ts, state| {
         times.push(ts);
-        // What came before is not priced.
-        if ts > from {
+        if ts > terms.from_ms {
             bulk.push(|row| state.features(&model.spec, row));
         }
     })?;
     let scores: Vec<f64> = bulk.take_deciding().collect();
     let known = times.len() - scores.len();
-    let labelling = labelling(history, settings);
+    let costs = &terms.settings.costs;
     let mut priced = Priced::default();
-    for (rows, end) in lives(device, &times, &labelling) {
-        let rows = rows.start + times[rows.clone()].partition_point(|t| *t <= from)..rows.end;
+    for (rows, end) in lives(device, &times, &terms.labelling) {
+        let rows = rows.start + times[rows.clone()].partition_point(|t| *t <= terms.from_ms)..rows.end;
         if !rows.is_empty() {
             let life = LifeRows { times: &times[rows.clone()], scores: &scores[rows.start - known..rows.end - known], end };
-            let tally = price(life, model.threshold, &model.rules, &settings.costs, Answer::Inspect, mean_life_h);
-            priced.reaches.extend(Reach::of(life, &model.rules, &settings.costs, Answer::Inspect));
+            let tally = price(life, model.threshold, &model.rules, costs, Answer::Inspect, terms.mean_life_h);
+            priced.reaches.extend(Reach::of(life, &model.rules, costs, Answer::Inspect));
             priced.open.extend((tally.open > 0).then(|| priced.reaches.len() - 1));
             priced.tally.add(&tally);
         }
@@ -135,12 +137,11 @@ fn lives(device: &DeviceHistory, times: &[i64], labelling: &Labelling) -> Vec<(s
     label::lives(times, &labelling.marks(&device.events)).iter().map(|l| (l.first..l.end, end_of(l, labelling.target))).collect()
 }
 
-fn mean_life(history: &History, settings: &Settings) -> Result<f64, TrainError> {
-    let labelling = labelling(history, settings);
+fn mean_life(history: &History, settings: &Settings, labelling: &Labelling) -> Result<f64, TrainError> {
     let (mut hours, mut failures) = (0.0, 0usize);
     for device in &history.devices {
         let times = accepted(history, device)?;
-        for (rows, end) in lives(device, &times, &labelling) {
+        for (rows, end) in lives(device, &times, labelling) {
             hours += operating_hours(&times[rows], &settings.costs);
             failures += usize::from(end != End::Well);
         }

@@ -16,6 +16,7 @@ async fn a_model_learnt_from_obeyed_calls_is_no_worse_than_the_first() {
     let months = year(false).await;
     let (first, last) = (&months[0], &months[3]);
     assert!(first.confirmed == 0 && last.confirmed > 20, "no drone was called and repaired, nothing is shown: {months:?}");
-    // A month's failures give or take so much.
-    assert!(last.saved > first.saved - 0.05, "{months:?}");
+    // Without the climb's estimate 0.77 after 0.82, and 186 false alarms after 120: whoever had not called by the inspection had missed, so each called earlier.
+    assert!(last.saved > first.saved - 0.03, "{months:?}");
+    assert!(last.false_per_1000h < 1.25 * first.false_per_1000h, "{months:?}");
 }

@@ -1,25 +1,43 @@
 //! `homeward-loop [SEED] [MONTHS] [naive]`: flies a year on the sample fleet and prints a line a month.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::process::ExitCode;
 
 use homeward_loop::{Month, Year};
 
-const USAGE: &str = "usage: homeward-loop [SEED] [MONTHS] [naive]";
-
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let mut number =
-        |default: u64| arguments.next().map_or(Ok(default), |n| n.parse().map_err(|_| anyhow::anyhow!("found {n:?}; {USAGE}")));
-    let (seed, months) = (number(1)?, number(10)?);
-    let naive = match arguments.next().as_deref() {
-        None => false,
-        Some("naive") => true,
-        Some(other) => anyhow::bail!("found {other:?}; {USAGE}"),
+async fn main() -> ExitCode {
+    let year = match year(std::env::args().skip(1)) {
+        Ok(year) => year,
+        Err(found) => {
+            eprintln!("error: found {found:?}, expected homeward-loop [SEED] [MONTHS] [naive], months from 1 on");
+            return ExitCode::from(2);
+        }
     };
     println!("month failures confirmed saved lead/min false/1000h | flown under it: hours failed repaired in-vain cost/h");
-    let year = Year { seed, months: months as usize, drones: 40, naive };
-    year.fly(include_str!("../../../homeward.toml"), line).await?;
-    Ok(())
+    match year.fly(include_str!("../../../homeward.toml"), line).await {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The year that was asked for, or the word that is none.
+fn year(mut arguments: impl Iterator<Item = String>) -> Result<Year, String> {
+    let mut number = |default: u64| arguments.next().map_or(Ok(default), |word| word.parse().map_err(|_| word));
+    let (seed, months) = (number(1)?, number(10)?);
+    let naive = match arguments.next() {
+        None => false,
+        Some(word) if word == "naive" => true,
+        Some(word) => return Err(word),
+    };
+    match arguments.next() {
+        Some(word) => Err(word),
+        None if months == 0 => Err(months.to_string()),
+        None => Ok(Year { seed, months: months as usize, drones: 40, naive }),
+    }
 }
 
 fn line(m: &Month) {
